@@ -1,0 +1,112 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/alibabacloud-go/tea/tea"
+	"github.com/aliyun/credentials-go/credentials"
+
+	"github.com/agent-identity/agent-identity-go/internal/acs"
+	"github.com/agent-identity/agent-identity-go/internal/tokencache"
+)
+
+// baseLife is how long what the credential chain said is used before it is
+// asked again. The chain renews temporary credentials three minutes before
+// they end, so a snapshot this old is still alive.
+const baseLife = time.Minute
+
+// baseCredential stands in front of the credentials-go chain, which has no
+// locks and takes no context: one goroutine at a time asks it, all others
+// read immutable snapshots and may stop waiting.
+type baseCredential struct {
+	cache *tokencache.Cache[struct{}, acs.Credential]
+	// busy holds one element while somebody uses chain.
+	busy  chan struct{}
+	chain credentials.Credential // nil until the default chain is first needed
+}
+
+func newBaseCredential(given credentials.Credential) *baseCredential {
+	return &baseCredential{
+		cache: tokencache.New[struct{}, acs.Credential](tokencache.Config{MaxEntries: 1, LoadTimeout: time.Minute}),
+		busy:  make(chan struct{}, 1),
+		chain: given,
+	}
+}
+
+func (b *baseCredential) get(ctx context.Context) (acs.Credential, error) {
+	return b.cache.Get(ctx, struct{}{}, b.load)
+}
+
+// rejected drops the snapshot that the service did not accept, and reports
+// whether it did.
+func (b *baseCredential) rejected(err error, used acs.Credential) bool {
+	e, ok := errors.AsType[*acs.Error](err)
+	if !ok || !strings.HasPrefix(e.Code, "InvalidSecurityToken") && !strings.HasPrefix(e.Code, "InvalidAccessKeyId") {
+		return false
+	}
+	return b.cache.Drop(struct{}{}, func(c acs.Credential) bool { return c == used })
+}
+
+func (b *baseCredential) load(ctx context.Context) (acs.Credential, time.Time, error) {
+	select {
+	case b.busy <- struct{}{}:
+	case <-ctx.Done():
+		return acs.Credential{}, time.Time{}, ctx.Err()
+	}
+	type result struct {
+		cred acs.Credential
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// The chain cannot be cancelled. If everybody has gone, this goes on
+		// alone: the next load waits for it.
+		defer func() { <-b.busy }()
+		cred, err := b.ask()
+		done <- result{cred, err}
+	}()
+	select {
+	case r := <-done:
+		return r.cred, time.Now().Add(baseLife), r.err
+	case <-ctx.Done():
+		return acs.Credential{}, time.Time{}, ctx.Err()
+	}
+}
+
+// ask asks the chain. Only the holder of busy may call it.
+func (b *baseCredential) ask() (cred acs.Credential, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("identity: the credential provider panicked with a %T", p)
+		}
+	}()
+	if b.chain == nil {
+		chain, err := credentials.NewCredential(nil)
+		if err != nil {
+			return acs.Credential{}, fmt.Errorf("identity: default credential chain: %w", err)
+		}
+		b.chain = chain
+	}
+	m, err := b.chain.GetCredential()
+	if err != nil {
+		return acs.Credential{}, fmt.Errorf("identity: no Alibaba Cloud credential of the agent's own: %w; set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or configure Config.Credential", err)
+	}
+	if m == nil {
+		return acs.Credential{}, errors.New("identity: the credential provider returned nothing")
+	}
+	cred = acs.Credential{
+		AccessKeyID:     tea.StringValue(m.AccessKeyId),
+		AccessKeySecret: tea.StringValue(m.AccessKeySecret),
+		SecurityToken:   tea.StringValue(m.SecurityToken),
+		BearerToken:     tea.StringValue(m.BearerToken),
+		ProviderName:    tea.StringValue(m.ProviderName),
+	}
+	if cred.BearerToken == "" && (cred.AccessKeyID == "" || cred.AccessKeySecret == "") {
+		return acs.Credential{}, errors.New("identity: the credential provider returned an incomplete access key")
+	}
+	return cred, nil
+}

@@ -1,0 +1,338 @@
+package acs
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"time"
+)
+
+const (
+	formType = "application/x-www-form-urlencoded"
+	jsonType = "application/json; charset=utf-8"
+
+	defaultMaxResponse = 4 << 20
+	defaultTimeout     = 15 * time.Second
+)
+
+// DefaultUserAgent names this module in the User-Agent header.
+const DefaultUserAgent = "agent-identity-go (" + runtime.GOOS + "; " + runtime.GOARCH + ")"
+
+// Config configures a [Client].
+type Config struct {
+	// Endpoint is "host", "host:port" or a URL without a path. Plain HTTP is
+	// accepted for loopback addresses only: calls carry bearer secrets.
+	// Required.
+	Endpoint string
+	// HTTPClient sends the calls. If nil, a shared client that keeps
+	// connections alive is used. Redirects are never followed, whatever the
+	// client says: they would be signed too.
+	HTTPClient *http.Client
+	// Attempts is how often a call is sent at most. If zero, 3.
+	Attempts int
+	// Timeout limits one attempt. If zero, 15 seconds.
+	Timeout time.Duration
+	// MaxResponse limits an answer's size in bytes. If zero, 4 MiB.
+	MaxResponse int64
+	// UserAgent is sent after [DefaultUserAgent].
+	UserAgent string
+	// Logger gets one debug line for each attempt. If nil, none.
+	Logger *slog.Logger
+}
+
+// Client calls the operations of one endpoint. It is safe for concurrent use.
+type Client struct {
+	base        url.URL
+	http        http.Client
+	attempts    int
+	timeout     time.Duration
+	maxResponse int64
+	userAgent   string
+	log         *slog.Logger
+}
+
+// sharedTransport keeps more idle connections to one host than net/http's
+// default of two: an agent talks to few hosts, and to those often.
+var sharedTransport = func() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 64
+	return t
+}()
+
+// New makes a client. It does no I/O.
+func New(cfg Config) (*Client, error) {
+	base, err := parseEndpoint(cfg.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		base:        *base,
+		attempts:    cfg.Attempts,
+		timeout:     cfg.Timeout,
+		maxResponse: cfg.MaxResponse,
+		userAgent:   strings.TrimSpace(DefaultUserAgent + " " + cfg.UserAgent),
+		log:         cfg.Logger,
+	}
+	if cfg.HTTPClient != nil {
+		c.http = *cfg.HTTPClient
+	} else {
+		c.http.Transport = sharedTransport
+	}
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.http.Jar = nil
+	if c.attempts <= 0 {
+		c.attempts = defaultAttempts
+	}
+	if c.timeout <= 0 {
+		c.timeout = defaultTimeout
+	}
+	if c.maxResponse <= 0 {
+		c.maxResponse = defaultMaxResponse
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// Host is the host, with its port if it has one, that calls go to.
+func (c *Client) Host() string { return c.base.Host }
+
+func parseEndpoint(endpoint string) (*url.URL, error) {
+	text := endpoint
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("acs: endpoint %q: want a host like agentidentity.cn-beijing.aliyuncs.com, or a URL without a path", endpoint)
+	}
+	switch {
+	case u.Scheme == "https":
+	case u.Scheme == "http" && IsLoopback(u.Hostname()):
+	default:
+		return nil, fmt.Errorf("acs: endpoint %q: want https; plain http is accepted for loopback addresses only", endpoint)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
+
+// IsLoopback reports whether host, without a port, is localhost or a loopback
+// address.
+func IsLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// Meta is what an answer says beside its body.
+type Meta struct {
+	RequestID string
+	// Date is the service's clock, zero if it did not say.
+	Date time.Time
+}
+
+// Call sends req, signed with what cred returns, and decodes the answer into
+// out. cred is asked once for each attempt and may be nil for an anonymous
+// request. A ctx error is returned as it is; every other one is an [*Error],
+// a [*TransportError], or what cred returned.
+func (c *Client) Call(ctx context.Context, req *Request, cred func(context.Context) (Credential, error), out any) (Meta, error) {
+	for attempt := 1; ; attempt++ {
+		start := time.Now()
+		meta, err := c.attempt(ctx, req, cred, out)
+		c.trace(ctx, req, attempt, start, meta, err)
+		if err == nil {
+			return meta, nil
+		}
+		if ctxErr := ctx.Err(); ctxErr != nil {
+			return meta, ctxErr
+		}
+		if attempt >= c.attempts || !retryable(err, req.Repeatable) {
+			return meta, err
+		}
+		pause, ok := wait(err, attempt+1)
+		if !ok || !sleep(ctx, pause) {
+			if ctxErr := ctx.Err(); ctxErr != nil {
+				return meta, ctxErr
+			}
+			return meta, err
+		}
+	}
+}
+
+func (c *Client) trace(ctx context.Context, req *Request, attempt int, start time.Time, meta Meta, err error) {
+	if !c.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("op", req.Action),
+		slog.String("host", c.base.Host),
+		slog.Int("attempt", attempt),
+		slog.Duration("took", time.Since(start)),
+		slog.String("request_id", meta.RequestID),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	c.log.LogAttrs(ctx, slog.LevelDebug, "alibaba cloud call", attrs...)
+}
+
+func (c *Client) attempt(ctx context.Context, req *Request, credential func(context.Context) (Credential, error), out any) (Meta, error) {
+	var cred Credential
+	if !req.Anonymous {
+		if credential == nil {
+			return Meta{}, ErrNoCredential
+		}
+		var err error
+		if cred, err = credential(ctx); err != nil {
+			return Meta{}, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	httpReq, err := c.build(ctx, req, cred)
+	if err != nil {
+		return Meta{}, err
+	}
+	resp, err := c.http.Do(httpReq)
+	if err != nil {
+		if urlErr, ok := errors.AsType[*url.Error](err); ok {
+			err = urlErr.Err // without the URL
+		}
+		return Meta{}, &TransportError{Op: req.Action, Host: c.base.Host, Err: err}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, c.maxResponse+1))
+	if err != nil {
+		return Meta{}, &TransportError{Op: req.Action, Host: c.base.Host, Err: fmt.Errorf("reading the answer: %w", err)}
+	}
+	return c.decode(req, resp, body, out)
+}
+
+func (c *Client) decode(req *Request, resp *http.Response, body []byte, out any) (Meta, error) {
+	meta := Meta{RequestID: resp.Header.Get("X-Acs-Request-Id")}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		meta.Date = date
+	}
+	if int64(len(body)) > c.maxResponse {
+		return meta, malformed(req, resp, fmt.Sprintf("the answer is larger than %d bytes", c.maxResponse))
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		err := decodeError(req.Action, resp, body)
+		meta.RequestID = err.RequestID
+		return meta, err
+	}
+	var id struct{ RequestId string } //nolint:revive // the wire's spelling
+	if err := json.Unmarshal(body, &id); err != nil {
+		return meta, malformed(req, resp, "the answer is "+contentKind(resp.Header, body)+", not a JSON object")
+	}
+	if id.RequestId != "" {
+		meta.RequestID = id.RequestId
+	}
+	if out == nil {
+		return meta, nil
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		detail := "the answer does not have the documented shape"
+		if typeErr, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			detail += fmt.Sprintf(": field %q is a %s", typeErr.Field, typeErr.Value)
+		}
+		return meta, malformed(req, resp, detail)
+	}
+	return meta, nil
+}
+
+func malformed(req *Request, resp *http.Response, detail string) *Error {
+	return &Error{
+		Op: req.Action, StatusCode: resp.StatusCode, Code: CodeMalformed, Message: detail,
+		RequestID: resp.Header.Get("X-Acs-Request-Id"), RetryAfter: retryAfter(resp.Header),
+	}
+}
+
+// build makes the HTTP request of one attempt: a new date, nonce and
+// signature each time.
+func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*http.Request, error) {
+	h := make(http.Header, 12)
+	h.Set("User-Agent", c.userAgent)
+	h.Set("X-Acs-Action", req.Action)
+	h.Set("X-Acs-Version", req.Version)
+
+	var body []byte
+	switch {
+	case req.JSON != nil:
+		body = req.JSON
+		h.Set("Content-Type", jsonType)
+	case req.Form != nil:
+		body = []byte(req.Form.encode())
+		h.Set("Content-Type", formType)
+	}
+
+	var nonceBytes [16]byte
+	_, _ = rand.Read(nonceBytes[:]) // never fails, by its contract
+	nonce := hex.EncodeToString(nonceBytes[:])
+	date := time.Now().UTC().Format("2006-01-02T15:04:05Z")
+
+	query := req.Query
+	method := req.Method
+	if method == "" {
+		method = http.MethodPost
+	}
+	path := req.Path
+	if path == "" {
+		path = "/"
+	}
+
+	if req.Anonymous {
+		query = make(Params, len(req.Query)+5)
+		for k, v := range req.Query {
+			query[k] = v
+		}
+		query["Action"] = req.Action
+		query["Version"] = req.Version
+		query["Format"] = "json"
+		query["Timestamp"] = date
+		query["SignatureNonce"] = nonce
+	} else {
+		if cred.BearerToken != "" {
+			query = make(Params, len(req.Query)+1)
+			for k, v := range req.Query {
+				query[k] = v
+			}
+			query["SignatureType"] = "BEARERTOKEN"
+		}
+		sum := sha256.Sum256(body)
+		hash := hex.EncodeToString(sum[:])
+		h.Set("Accept", "application/json")
+		h.Set("X-Acs-Date", date)
+		h.Set("X-Acs-Signature-Nonce", nonce)
+		h.Set("X-Acs-Content-Sha256", hash)
+		sign(h, method, c.base.Host, path, query.canonical(), hash, cred)
+	}
+
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, fmt.Errorf("acs: %s: path: %w", req.Action, err)
+	}
+	u := c.base
+	u.Path, u.RawPath = decoded, path
+	u.RawQuery = query.encode()
+	httpReq, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("acs: %s: %w", req.Action, err)
+	}
+	httpReq.Header = h
+	return httpReq, nil
+}
