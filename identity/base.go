@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/alibabacloud-go/tea/tea"
@@ -44,11 +43,7 @@ func (b *baseCredential) get(ctx context.Context) (acs.Credential, error) {
 // rejected drops the snapshot that the service did not accept, and reports
 // whether it did.
 func (b *baseCredential) rejected(err error, used acs.Credential) bool {
-	e, ok := errors.AsType[*acs.Error](err)
-	if !ok || !strings.HasPrefix(e.Code, "InvalidSecurityToken") && !strings.HasPrefix(e.Code, "InvalidAccessKeyId") {
-		return false
-	}
-	return b.cache.Drop(struct{}{}, func(c acs.Credential) bool { return c == used })
+	return errors.Is(err, ErrInvalidSigner) && b.cache.Drop(struct{}{}, func(c acs.Credential) bool { return c == used })
 }
 
 func (b *baseCredential) load(ctx context.Context) (acs.Credential, time.Time, error) {

@@ -76,10 +76,11 @@ func (c *Client) call(ctx context.Context, to *acs.Client, req *acs.Request, sig
 		return used, err
 	}
 	meta, err := to.Call(ctx, req, credential, out)
-	if err != nil && c.base.rejected(err, used) {
+	if err = apiError(req.Action, err); err != nil && c.base.rejected(err, used) {
 		meta, err = to.Call(ctx, req, credential, out)
+		err = apiError(req.Action, err)
 	}
-	return meta, apiError(req.Action, err)
+	return meta, err
 }
 
 func dataRequest(action string, params acs.Params) *acs.Request {

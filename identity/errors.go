@@ -29,6 +29,12 @@ var (
 	// ErrInvalidWorkloadToken: the workload access token is missing or has
 	// expired; get a new one.
 	ErrInvalidWorkloadToken = errors.New("identity: workload access token not accepted")
+	// ErrInvalidSigner: the credential that signed the call is not accepted,
+	// or not any more.
+	ErrInvalidSigner = errors.New("identity: signing credential not accepted")
+	// ErrNoCaller: the call needs a user and ctx carries none; put one in with
+	// [NewContext] where the request comes in. Never in an [APIError].
+	ErrNoCaller = errors.New("identity: no user in the context: put one in with identity.NewContext")
 )
 
 // CodeMalformedResponse is the Code of an [APIError] whose answer could not be
@@ -123,6 +129,8 @@ func (e *APIError) Is(target error) bool {
 		return e.Code == "InvalidParameter.JsonWebToken"
 	case ErrInvalidWorkloadToken:
 		return strings.HasSuffix(e.Code, "Parameter.WorkloadAccessToken")
+	case ErrInvalidSigner:
+		return strings.HasPrefix(e.Code, "InvalidSecurityToken") || strings.HasPrefix(e.Code, "InvalidAccessKeyId")
 	}
 	return false
 }

@@ -1,0 +1,108 @@
+package credentials
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/tokencache"
+	"github.com/agent-identity/agent-identity-go/workload"
+)
+
+// DefaultAPIKeyLife is how long an API key is kept; the service returns no
+// expiry.
+const DefaultAPIKeyLife = 5 * time.Minute
+
+// APIKey is an API key from the token vault.
+type APIKey struct {
+	Key      identity.Secret
+	Provider string // the credential provider it comes from
+}
+
+// APIKeyConfig configures an [APIKeySource].
+type APIKeyConfig struct {
+	// Provider is the name of the API key credential provider. Required.
+	Provider string
+	// Life is how long a key is kept. If nil, [DefaultAPIKeyLife]; zero shares
+	// a call among those who wait and keeps nothing.
+	Life *time.Duration
+}
+
+// APIKeySource supplies API keys. It is safe for concurrent use.
+type APIKeySource struct {
+	agent    *workload.Agent
+	provider string
+	life     time.Duration
+	cache    *tokencache.Cache[identity.CallerKey, APIKey]
+}
+
+var (
+	_ Source[APIKey]   = (*APIKeySource)(nil)
+	_ Rejecter[APIKey] = (*APIKeySource)(nil)
+)
+
+// NewAPIKeySource makes a source. A missing provider name is reported by each
+// use.
+func NewAPIKeySource(agent *workload.Agent, cfg APIKeyConfig) *APIKeySource {
+	s := &APIKeySource{
+		agent: agent, provider: cfg.Provider, life: DefaultAPIKeyLife,
+		cache: tokencache.New[identity.CallerKey, APIKey](tokencache.Config{}),
+	}
+	if cfg.Life != nil {
+		s.life = *cfg.Life
+	}
+	return s
+}
+
+// Credential returns the API key for the caller in ctx.
+func (s *APIKeySource) Credential(ctx context.Context) (APIKey, error) {
+	if s.provider == "" {
+		return APIKey{}, errNoProvider("APIKeyConfig")
+	}
+	caller, _ := identity.FromContext(ctx)
+	key, err := s.cache.Get(ctx, caller.Key(), s.load)
+	if err != nil {
+		return APIKey{}, wrap(s.provider, err)
+	}
+	return key, nil
+}
+
+// Reject drops key for the caller in ctx, if it is still the one kept.
+func (s *APIKeySource) Reject(ctx context.Context, key APIKey) {
+	caller, _ := identity.FromContext(ctx)
+	s.cache.Drop(caller.Key(), func(kept APIKey) bool { return kept.Key.Equal(key.Key) })
+}
+
+func (s *APIKeySource) load(ctx context.Context) (APIKey, time.Time, error) {
+	key := APIKey{Provider: s.provider}
+	err := s.agent.Do(ctx, func(token identity.Secret, signer *identity.STSCredentials) (err error) {
+		key.Key, err = s.agent.Client().GetResourceAPIKey(ctx, &identity.GetResourceAPIKeyRequest{
+			WorkloadAccessToken: token, Provider: s.provider, Signer: signer,
+		})
+		return err
+	})
+	return key, expiry(s.life, key.Key), err
+}
+
+// expiry is when a credential of unknown expiry is to be dropped: a JWT's own
+// end may only shorten its life. The zero time keeps it for nobody.
+func expiry(life time.Duration, secret identity.Secret) time.Time {
+	if life <= 0 {
+		return time.Time{}
+	}
+	expires := time.Now().Add(life)
+	if end := identity.JWTExpiry(secret); !end.IsZero() && end.Before(expires) {
+		expires = end
+	}
+	return expires
+}
+
+func errNoProvider(config string) error {
+	return fmt.Errorf("credentials: %s.Provider is required: the name of the credential provider", config)
+}
+
+// wrap names the provider in an error. A ctx error stays recognisable.
+func wrap(provider string, err error) error {
+	return fmt.Errorf("credentials: provider %q: %w", provider, err)
+}

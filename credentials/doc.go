@@ -1,0 +1,38 @@
+// Package credentials hands a user's credentials to tool functions.
+//
+// A [Source] supplies one kind of credential for the caller in the context. A
+// decorator binds it to a function, which receives the credential as a typed
+// parameter of its own:
+//
+//	key := credentials.NewAPIKeySource(agent, credentials.APIKeyConfig{Provider: "weather"})
+//
+//	weather := credentials.RequiresAPIKey(key,
+//		func(ctx context.Context, key credentials.APIKey, in Query) (Report, error) { … })
+//
+//	report, err := weather(ctx, Query{City: "Hangzhou"}) // func(ctx, Query) (Report, error)
+//
+// The credential is never part of the input, so a model that calls the tool
+// can neither see nor invent it. Sources hold configuration, never a user: one
+// made at start serves everybody.
+//
+// # Consent
+//
+// An [OAuth2Source] may need the user's consent. Without OnAuthorization its
+// error is an [*AuthorizationRequiredError] with the link, at once. With it,
+// the source tells the link and waits: until the user grants, refuses
+// ([ErrAuthorizationDenied]), the session expires ([ErrAuthorizationExpired]),
+// nobody answers in time ([ErrAuthorizationTimeout]) or ctx ends. All that
+// wait for the same grant of the same user share one session and one link.
+//
+// The application's callback handler must check that the browser that comes
+// back belongs to the user who was asked, confirm with
+// [identity.Client.CompleteResourceTokenAuth], and may then call
+// [NotifyAuthorization] so that waiting sources in the same process go on at
+// once. Polling alone is enough for correctness.
+//
+// # When a resource rejects a credential
+//
+// A function that finds its credential rejected (HTTP status 401) returns an
+// error that wraps [ErrRejected]. The decorator drops exactly that credential,
+// gets a new one, and calls the function once more.
+package credentials

@@ -1,0 +1,275 @@
+package credentials
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/tokencache"
+	"github.com/agent-identity/agent-identity-go/workload"
+)
+
+const (
+	// DefaultOAuth2Life is how long an OAuth2 token is kept. The service
+	// returns no expiry and renews tokens in its vault; keeping one longer
+	// would outlive a user's revocation.
+	DefaultOAuth2Life = time.Minute
+	// DefaultAuthorizationTimeout is how long a source waits for a person.
+	DefaultAuthorizationTimeout = 5 * time.Minute
+)
+
+// OAuth2Token is an access token for a resource, granted by the user.
+type OAuth2Token struct {
+	AccessToken identity.Secret
+	Provider    string   // the credential provider it comes from
+	Scopes      []string // asked for; do not modify
+}
+
+// Authorization asks for a user's consent.
+type Authorization struct {
+	Provider   string   // OAuth2 credential provider
+	Scopes     []string // asked for; do not modify
+	URL        string   // for this user's browser only; works once
+	SessionURI string   // for identity.Client.CompleteResourceTokenAuth
+	// Caller is who began the session: its token or user id, and no other of
+	// the same user, must confirm it.
+	Caller identity.Caller
+	// Deadline is when the source stops waiting.
+	Deadline time.Time
+}
+
+// OAuth2Config configures an [OAuth2Source].
+type OAuth2Config struct {
+	// Provider is the name of the OAuth2 credential provider. Required.
+	Provider string
+	// Scopes are the scopes asked for.
+	Scopes []string
+	// Flow is the OAuth2 flow. If empty, [identity.FlowUserFederation].
+	Flow string
+	// Audience names the target application of [identity.FlowOnBehalfOf].
+	Audience string
+	// CallbackURL is where the user's browser returns after consent. Needed
+	// while session binding is on.
+	CallbackURL string
+	// CustomParameters are added to the authorization request.
+	CustomParameters map[string]string
+	// OnAuthorization is told that the user must consent. If nil, the source
+	// does not wait: its error is an [*AuthorizationRequiredError]. If it
+	// returns an error, that is the source's. It is called once for each
+	// waiting ctx, with the same link for all that wait for the same grant of
+	// the same user, and must be safe for concurrent use.
+	OnAuthorization func(ctx context.Context, a Authorization) error
+	// Timeout is how long to wait for the user. If zero,
+	// [DefaultAuthorizationTimeout].
+	Timeout time.Duration
+	// Life is how long a token is kept. If nil, [DefaultOAuth2Life]; zero
+	// shares a call among those who wait and keeps nothing. A token that is a
+	// JWT is never kept past its own end.
+	Life *time.Duration
+}
+
+// OAuth2Source supplies OAuth2 tokens. It is safe for concurrent use.
+type OAuth2Source struct {
+	agent  *workload.Agent
+	cfg    OAuth2Config
+	life   time.Duration
+	params string // canonical form of what a grant depends on
+	cache  *tokencache.Cache[identity.CallerKey, OAuth2Token]
+}
+
+var (
+	_ Source[OAuth2Token]   = (*OAuth2Source)(nil)
+	_ Rejecter[OAuth2Token] = (*OAuth2Source)(nil)
+)
+
+// NewOAuth2Source makes a source. A missing provider name is reported by each
+// use.
+func NewOAuth2Source(agent *workload.Agent, cfg OAuth2Config) *OAuth2Source {
+	cfg.Scopes = slices.Clone(cfg.Scopes)
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultAuthorizationTimeout
+	}
+	s := &OAuth2Source{
+		agent: agent, cfg: cfg, life: DefaultOAuth2Life, params: canonicalParams(cfg),
+		cache: tokencache.New[identity.CallerKey, OAuth2Token](tokencache.Config{}),
+	}
+	if cfg.Life != nil {
+		s.life = *cfg.Life
+	}
+	return s
+}
+
+// canonicalParams tells grants apart: sorted unique scopes, return URL, flow,
+// audience and custom parameters, each text with its length.
+func canonicalParams(cfg OAuth2Config) string {
+	var b strings.Builder
+	put := func(s string) {
+		b.WriteString(lengthPrefix(s))
+		b.WriteString(s)
+	}
+	scopes := slices.Compact(slices.Sorted(slices.Values(cfg.Scopes)))
+	put(cfg.Provider)
+	put(cfg.Flow)
+	put(cfg.Audience)
+	put(cfg.CallbackURL)
+	for _, scope := range scopes {
+		put(scope)
+	}
+	put("")
+	names := make([]string, 0, len(cfg.CustomParameters))
+	for name := range cfg.CustomParameters {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		put(name)
+		put(cfg.CustomParameters[name])
+	}
+	return b.String()
+}
+
+// Credential returns an OAuth2 token for the caller in ctx, as the package
+// documentation describes.
+func (s *OAuth2Source) Credential(ctx context.Context) (OAuth2Token, error) {
+	if s.cfg.Provider == "" {
+		return OAuth2Token{}, errNoProvider("OAuth2Config")
+	}
+	caller, _ := identity.FromContext(ctx)
+	if caller.Key().IsZero() {
+		return OAuth2Token{}, wrap(s.cfg.Provider, identity.ErrNoCaller)
+	}
+	token, err := s.cache.Get(ctx, caller.Key(), s.load)
+	if err == nil {
+		return token, nil
+	}
+	if pending, ok := errors.AsType[*pendingError](err); ok {
+		if s.cfg.OnAuthorization == nil {
+			return OAuth2Token{}, pending.consent.required(s.cfg)
+		}
+		if token, err = s.await(ctx, pending.consent); err == nil {
+			return token, nil
+		}
+	}
+	return OAuth2Token{}, wrap(s.cfg.Provider, err)
+}
+
+// Reject drops token for the caller in ctx, if it is still the one kept.
+func (s *OAuth2Source) Reject(ctx context.Context, token OAuth2Token) {
+	caller, _ := identity.FromContext(ctx)
+	s.cache.Drop(caller.Key(), func(kept OAuth2Token) bool { return kept.AccessToken.Equal(token.AccessToken) })
+}
+
+// pendingError carries a consent out of the cache, which keeps no errors.
+type pendingError struct{ consent *consent }
+
+func (*pendingError) Error() string { return "the user must authorize access first" }
+
+// load asks for a token. If the user must consent, it joins the consent that
+// is pending for this user and grant, or begins it.
+func (s *OAuth2Source) load(ctx context.Context) (OAuth2Token, time.Time, error) {
+	caller, _ := identity.FromContext(ctx)
+	// The service has to accept this very caller before anything is shared
+	// with it: the subject of a token alone proves nothing.
+	if _, err := s.agent.Token(ctx); err != nil {
+		return OAuth2Token{}, time.Time{}, err
+	}
+	key := consentKey{s.agent, caller.Subject(), s.params}
+	unlock, err := consents.lock(ctx, key)
+	if err != nil {
+		return OAuth2Token{}, time.Time{}, err
+	}
+	defer unlock()
+
+	if c := consents.find(key); c != nil {
+		token, err := s.ask(ctx, c)
+		switch {
+		case err == nil:
+			return token, s.expiry(token), nil
+		case c.pending():
+			return OAuth2Token{}, time.Time{}, err
+		}
+		// That consent has just ended without a token: begin another.
+	}
+	token, err := s.ask(ctx, nil)
+	return token, s.expiry(token), err
+}
+
+func (s *OAuth2Source) expiry(token OAuth2Token) time.Time { return expiry(s.life, token.AccessToken) }
+
+// ask sends the full request, as the next step of consent c or, with nil, as
+// the first. A token that comes ends c for all who wait.
+func (s *OAuth2Source) ask(ctx context.Context, c *consent) (OAuth2Token, error) {
+	caller, _ := identity.FromContext(ctx)
+	req := identity.GetResourceOAuth2TokenRequest{
+		Provider: s.cfg.Provider, Flow: s.cfg.Flow, Scopes: s.cfg.Scopes, Audience: s.cfg.Audience,
+		ReturnURL: s.cfg.CallbackURL, CustomState: caller.State, CustomParameters: s.cfg.CustomParameters,
+		ForceAuthentication: new(false),
+	}
+	if c != nil {
+		req.SessionURI = c.sessionURI
+	}
+	var answer *identity.ResourceOAuth2Token
+	err := s.agent.Do(ctx, func(token identity.Secret, signer *identity.STSCredentials) (err error) {
+		req.WorkloadAccessToken, req.Signer = token, signer
+		answer, err = s.agent.Client().GetResourceOAuth2Token(ctx, &req)
+		return err
+	})
+	if err != nil {
+		return OAuth2Token{}, err
+	}
+	if !answer.AccessToken.IsZero() {
+		token := OAuth2Token{AccessToken: answer.AccessToken, Provider: s.cfg.Provider, Scopes: s.cfg.Scopes}
+		if c != nil {
+			c.finish(token, nil)
+		}
+		return token, nil
+	}
+	if err := outcome(answer.SessionStatus); err != nil {
+		if c != nil {
+			c.finish(OAuth2Token{}, err)
+		}
+		return OAuth2Token{}, err
+	}
+	if c == nil {
+		if answer.AuthorizationURL == "" || answer.SessionURI == "" {
+			return OAuth2Token{}, errNoLink
+		}
+		c = consents.begin(consentKey{s.agent, caller.Subject(), s.params}, caller, answer.AuthorizationURL, answer.SessionURI)
+	}
+	return OAuth2Token{}, &pendingError{c}
+}
+
+var errNoLink = errors.New("the service returned neither a token nor a link to authorize access")
+
+// await shows c to the caller and waits for its end.
+func (s *OAuth2Source) await(ctx context.Context, c *consent) (OAuth2Token, error) {
+	deadline := time.Now().Add(s.cfg.Timeout)
+	err := s.cfg.OnAuthorization(ctx, Authorization{
+		Provider: s.cfg.Provider, Scopes: s.cfg.Scopes, URL: c.url, SessionURI: c.sessionURI, Caller: c.caller, Deadline: deadline,
+	})
+	if err != nil {
+		return OAuth2Token{}, err
+	}
+	stop := c.watch(ctx, s)
+	defer stop()
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		if c.err != nil {
+			return OAuth2Token{}, c.err
+		}
+		// Through the cache, so that the next call of this caller finds it.
+		caller, _ := identity.FromContext(ctx)
+		return s.cache.Get(ctx, caller.Key(), func(context.Context) (OAuth2Token, time.Time, error) {
+			return c.token, s.expiry(c.token), nil
+		})
+	case <-timer.C:
+		return OAuth2Token{}, ErrAuthorizationTimeout
+	case <-ctx.Done():
+		return OAuth2Token{}, ctx.Err()
+	}
+}

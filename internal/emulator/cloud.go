@@ -1,0 +1,98 @@
+// Package emulator is the local cloud: Agent Identity, an OAuth and OpenID
+// Connect server, a DashScope endpoint and example resources, on one loopback
+// listener, one clock and one record of calls. They speak the real wire
+// protocols and check what the real services check; what they answer is
+// simulated and says so.
+//
+// Package identity/identitytest offers it to tests and programs.
+package emulator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+	"github.com/agent-identity/agent-identity-go/internal/emulator/dashscope"
+	"github.com/agent-identity/agent-identity-go/internal/emulator/demo"
+	"github.com/agent-identity/agent-identity-go/internal/emulator/identity"
+	"github.com/agent-identity/agent-identity-go/internal/emulator/oauth"
+)
+
+// Cloud is a running local cloud.
+type Cloud struct {
+	core.Base
+	Identity *identity.Service
+	OAuth    *oauth.Server
+	Model    *dashscope.Service
+
+	server *http.Server
+	served chan error
+}
+
+// Start listens on addr, which must be a loopback address; port 0 takes a free
+// one.
+func Start(addr string, users []core.User, log *slog.Logger) (*Cloud, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("local cloud: address %q: want host:port", addr)
+	}
+	if !core.IsLoopback(host) {
+		return nil, fmt.Errorf("local cloud: address %q: only loopback addresses are served", addr)
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("local cloud: %w", err)
+	}
+	c := &Cloud{served: make(chan error, 1)}
+	listen := listener.Addr().String()
+	c.Base = core.Base{URL: "http://" + listen, Clock: &core.Clock{}, Calls: &core.Recorder{}, Users: users}
+	c.Identity = identity.New(&c.Base)
+	c.Model = dashscope.New(&c.Base)
+	if c.OAuth, err = oauth.New(&c.Base); err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	c.Identity.Routes(mux)
+	c.OAuth.Routes(mux)
+	c.Model.Routes(mux)
+	(&demo.Service{Base: &c.Base, Identity: c.Identity, OAuth: c.OAuth}).Routes(mux)
+	mux.HandleFunc("GET /{$}", c.home)
+	c.server = &http.Server{
+		Handler:           core.Guard(listen, mux),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+	if log != nil {
+		c.server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	}
+	go func() { c.served <- c.server.Serve(listener) }()
+	return c, nil
+}
+
+var homePage = template.Must(template.New("home").Parse(`<h1>Local cloud · 本地云</h1>
+<p>Agent Identity, sign-in, model and example resources for offline work. Nothing here is real.</p>
+<ul><li>OpenID Connect issuer: <code>{{.Issuer}}</code></li><li>Calls answered: {{.Calls}}</li></ul>`))
+
+func (c *Cloud) home(w http.ResponseWriter, _ *http.Request) {
+	core.WritePage(w, http.StatusOK, "Local cloud", homePage, map[string]any{"Issuer": c.OAuth.Issuer(), "Calls": len(c.Calls.Calls())})
+}
+
+// Close stops the cloud. Requests under way may end until ctx does.
+func (c *Cloud) Close(ctx context.Context) error {
+	err := c.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, c.server.Close())
+	}
+	if served := <-c.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}

@@ -1,0 +1,116 @@
+// Package core is what the services of the local cloud stand on: one clock,
+// one record of calls, pages, and the guard in front of every listener.
+//
+// Everything in the local cloud is a simulation and says so.
+package core
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Clock is the cloud's own time: the real one plus an offset that tests move.
+// The zero value is the real time. It is safe for concurrent use.
+type Clock struct {
+	mu     sync.Mutex
+	offset time.Duration // guarded by mu
+}
+
+// Now is the cloud's time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+// Advance moves the cloud's time forward (or, with a negative d, back).
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+}
+
+// Call is one request that a service answered. It holds no secret.
+type Call struct {
+	Time    time.Time
+	Service string // "identity", "oauth", "model", "demo"
+	Op      string // operation, such as GetResourceAPIKey
+	User    string // subject or user id, "" without one
+	Target  string // what it was about: a provider, a client, a session
+	Signer  string // access key id, "" if unsigned
+	Status  int    // HTTP status of the answer
+	Code    string // error code, "" on success
+}
+
+// maxCalls bounds the record of a cloud that runs for days.
+const maxCalls = 20_000
+
+// Recorder keeps the calls, oldest first. The zero value is ready to use, and
+// it is safe for concurrent use.
+type Recorder struct {
+	mu    sync.Mutex
+	calls []Call // guarded by mu
+}
+
+// Add records c.
+func (r *Recorder) Add(c Call) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.calls) >= maxCalls {
+		r.calls = slices.Delete(r.calls, 0, maxCalls/2)
+	}
+	r.calls = append(r.calls, c)
+}
+
+// Calls returns a copy of the record.
+func (r *Recorder) Calls() []Call {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.calls)
+}
+
+// User is somebody who can sign in to the local cloud.
+type User struct {
+	Subject string // the sub claim
+	Name    string
+	Email   string
+}
+
+// Base is shared by all services of one cloud.
+type Base struct {
+	// URL is the cloud's own address, without a slash at the end.
+	URL   string
+	Clock *Clock
+	Calls *Recorder
+	Users []User
+}
+
+// User finds a user by subject.
+func (b *Base) User(subject string) (User, bool) {
+	for _, u := range b.Users {
+		if u.Subject == subject {
+			return u, true
+		}
+	}
+	return User{}, false
+}
+
+// RandomHex is n random bytes as hexadecimal text.
+func RandomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails, by its contract
+	return hex.EncodeToString(b)
+}
+
+// NewUUID is a random UUID (RFC 9562, version 4).
+func NewUUID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b)
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	h := hex.EncodeToString(b)
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

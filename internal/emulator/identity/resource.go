@@ -1,0 +1,368 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+)
+
+// States of a consent session. IN_PROGRESS is documented; the others are this
+// simulation's, named after what rivals document.
+const (
+	statusInProgress = "IN_PROGRESS"
+	statusCompleted  = "COMPLETED"
+	statusFailed     = "FAILED"
+	statusExpired    = "EXPIRED"
+)
+
+// consent is one session in which a user is asked.
+type consent struct {
+	uri         string
+	workload    *Workload
+	provider    *OAuth2Provider
+	user        Subject
+	scopes      []string
+	returnURL   string
+	customState string
+	custom      map[string]string
+	expires     time.Time
+
+	browser  string // the one that opened the link
+	state    string // sent to the authorization server
+	verifier string // PKCE
+	answered bool   // the authorization server's answer came
+	failed   bool
+	token    *storedGrant // granted, and waiting for confirmation
+	done     bool         // confirmed
+}
+
+type grantKey struct{ workload, user, provider string }
+
+// storedGrant is what the token vault keeps.
+type storedGrant struct {
+	accessToken, refreshToken string
+	scopes                    []string
+	expires                   time.Time
+}
+
+func (s *Service) getResourceAPIKey(c *call) (map[string]any, *Refusal) {
+	c.target = c.params["ResourceCredentialProviderName"]
+	if _, ref := s.useToken(c); ref != nil {
+		return nil, ref
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, ok := s.apiKeys[c.target]
+	if !ok {
+		return nil, &Refusal{404, "EntityNotExists.APIKeyCredentialProvider", fmt.Sprintf("there is no API key credential provider %.80q", c.target)}
+	}
+	return map[string]any{"APIKey": key}, nil
+}
+
+func (s *Service) getResourceOAuth2Token(c *call) (map[string]any, *Refusal) {
+	c.target = c.params["ResourceCredentialProviderName"]
+	t, ref := s.useToken(c)
+	if ref != nil {
+		return nil, ref
+	}
+	w, ref := s.workload(t.workload)
+	if ref != nil {
+		return nil, ref
+	}
+	if flow := c.params["OAuth2Flow"]; flow != "USER_FEDERATION" {
+		return nil, &Refusal{400, "InvalidParameter.OAuth2Flow", fmt.Sprintf("the local cloud supports USER_FEDERATION only, not %.40q", flow)}
+	}
+	if t.user.none() {
+		return nil, &Refusal{400, "InvalidParameter.WorkloadAccessToken", "USER_FEDERATION needs a user in the workload access token"}
+	}
+	want := &consent{workload: w, user: t.user, returnURL: c.params["ResourceOAuth2ReturnURL"], customState: c.params["CustomState"]}
+	if ref := cmp.Or(jsonParam(c, "Scopes", &want.scopes), jsonParam(c, "CustomParameters", &want.custom)); ref != nil {
+		return nil, ref
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	provider, ok := s.oauth[c.target]
+	if !ok {
+		return nil, &Refusal{404, "EntityNotExists.OAuth2CredentialProvider", fmt.Sprintf("there is no OAuth2 credential provider %.80q", c.target)}
+	}
+	want.provider = provider
+	if w.SessionBinding {
+		if want.returnURL == "" {
+			return nil, &Refusal{400, "MissingParameter.ResourceOAuth2ReturnURL", "session binding is on: ResourceOAuth2ReturnURL is required"}
+		}
+		if !slices.Contains(w.ReturnURLs, want.returnURL) {
+			return nil, &Refusal{400, "Missmatch.ResourceOAuth2ReturnURL", "ResourceOAuth2ReturnURL is not one of the workload identity's AllowedResourceOAuth2ReturnURLs"}
+		}
+	}
+	if uri := c.params["SessionURI"]; uri != "" {
+		return s.continueSession(uri, want)
+	}
+	if c.params["ForceAuthentication"] != "true" {
+		if g := s.grants[grantKey{w.Name, t.user.key(), provider.Name}]; g != nil && containsAll(g.scopes, want.scopes) {
+			if s.Clock.Now().Before(g.expires) {
+				return map[string]any{"AccessToken": g.accessToken}, nil
+			}
+			if token := s.refreshGrant(c.ctx, provider, g); token != "" {
+				return map[string]any{"AccessToken": token}, nil
+			}
+		}
+	}
+	return s.beginSession(want), nil
+}
+
+func containsAll(have, want []string) bool {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Service) beginSession(want *consent) map[string]any {
+	now := s.Clock.Now()
+	for uri, old := range s.consents {
+		if now.After(old.expires.Add(time.Hour)) {
+			delete(s.consents, uri)
+			delete(s.states, old.state)
+		}
+	}
+	want.uri = "urn:ietf:params:oauth:request_uri:" + core.NewUUID()
+	want.expires = now.Add(sessionLife)
+	s.consents[want.uri] = want
+	return s.describe(want)
+}
+
+func (s *Service) describe(c *consent) map[string]any {
+	return map[string]any{
+		"AuthorizationURL": s.URL + "/oauth2/authorize?request_uri=" + url.QueryEscape(c.uri),
+		"SessionURI":       c.uri,
+		"SessionStatus":    s.status(c),
+	}
+}
+
+func (s *Service) status(c *consent) string {
+	switch {
+	case c.done:
+		return statusCompleted
+	case c.failed:
+		return statusFailed
+	case s.Clock.Now().After(c.expires):
+		return statusExpired
+	}
+	return statusInProgress
+}
+
+// continueSession answers a poll. The session must be the same user's, for the
+// same grant.
+func (s *Service) continueSession(uri string, want *consent) (map[string]any, *Refusal) {
+	c, ok := s.consents[uri]
+	if !ok {
+		return nil, &Refusal{404, "EntityNotExists.Session", "there is no such session"}
+	}
+	if c.user.key() != want.user.key() || c.workload.Name != want.workload.Name || c.provider.Name != want.provider.Name {
+		return nil, &Refusal{403, "Forbidden.SessionMismatch", "the session belongs to another user, workload identity or provider"}
+	}
+	if c.returnURL != want.returnURL || !containsAll(c.scopes, want.scopes) {
+		return nil, &Refusal{400, "InvalidParameter.SessionURI", "a poll must repeat the request that began the session"}
+	}
+	if c.done {
+		return map[string]any{"AccessToken": c.token.accessToken}, nil
+	}
+	return s.describe(c), nil
+}
+
+// openLink is where the user's browser starts.
+func (s *Service) openLink(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.consents[r.URL.Query().Get("request_uri")]
+	if !ok || s.status(c) == statusExpired {
+		core.WriteProblem(w, http.StatusBadRequest, "Link expired", "This authorization link is not valid any more. Ask the agent again.")
+		return
+	}
+	const cookie = "local_cloud_consent"
+	browser := core.RandomHex(16)
+	if have, err := r.Cookie(cookie); err == nil && len(have.Value) == len(browser) {
+		browser = have.Value
+	}
+	if c.answered || c.done || c.browser != "" && c.browser != browser {
+		core.WriteProblem(w, http.StatusBadRequest, "Link used", "An authorization link works once, in one browser. Ask the agent again.")
+		return
+	}
+	http.SetCookie(w, &http.Cookie{Name: cookie, Value: browser, Path: "/oauth2/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	c.browser = browser
+	delete(s.states, c.state)
+	c.state, c.verifier = core.RandomHex(24), core.RandomHex(32)
+	s.states[c.state] = c
+	challenge := sha256.Sum256([]byte(c.verifier))
+	q := url.Values{}
+	for name, value := range c.custom {
+		q.Set(name, value)
+	}
+	q.Set("response_type", "code")
+	q.Set("client_id", c.provider.ClientID)
+	q.Set("redirect_uri", s.callbackURL(c.provider))
+	q.Set("state", c.state)
+	q.Set("code_challenge", base64.RawURLEncoding.EncodeToString(challenge[:]))
+	q.Set("code_challenge_method", "S256")
+	if len(c.scopes) > 0 {
+		q.Set("scope", strings.Join(c.scopes, " "))
+	}
+	s.record("OpenAuthorizationLink", c, http.StatusFound, "")
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, c.provider.AuthorizationEndpoint+"?"+q.Encode(), http.StatusFound)
+}
+
+// callback is where the authorization server sends the browser back to.
+func (s *Service) callback(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	s.mu.Lock()
+	c, ok := s.states[q.Get("state")]
+	if ok {
+		delete(s.states, q.Get("state"))
+	}
+	cookie, err := r.Cookie("local_cloud_consent")
+	if !ok || c.answered || c.provider.CallbackID != r.PathValue("id") || s.status(c) != statusInProgress || err != nil || cookie.Value != c.browser {
+		s.mu.Unlock()
+		core.WriteProblem(w, http.StatusBadRequest, "Not expected here", "This answer belongs to no open authorization of this browser. Ask the agent again.")
+		return
+	}
+	c.answered = true
+	provider, verifier := c.provider, c.verifier
+	s.mu.Unlock()
+
+	var token *storedGrant
+	failure := q.Get("error")
+	if failure == "" {
+		token, failure = s.exchange(r.Context(), provider, url.Values{
+			"grant_type": {"authorization_code"}, "code": {q.Get("code")},
+			"redirect_uri": {s.callbackURL(provider)}, "code_verifier": {verifier},
+		}, c.scopes)
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.token, c.failed = token, failure != ""
+	if !c.failed && !c.workload.SessionBinding {
+		s.complete(c)
+	}
+	s.record("AuthorizationCallback", c, http.StatusFound, failure)
+	if c.returnURL == "" {
+		core.WriteProblem(w, http.StatusOK, "Done", "You can close this page and go back to the agent.")
+		return
+	}
+	u, err := url.Parse(c.returnURL)
+	if err != nil {
+		core.WriteProblem(w, http.StatusInternalServerError, "Wrong return address", "The return URL cannot be read.")
+		return
+	}
+	back := u.Query()
+	back.Set("session_uri", c.uri)
+	if c.customState != "" {
+		back.Set("state", c.customState)
+	}
+	if c.failed {
+		back.Set("error", failure)
+	}
+	u.RawQuery = back.Encode()
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, u.String(), http.StatusFound)
+}
+
+func (s *Service) complete(c *consent) {
+	c.done = true
+	s.grants[grantKey{c.workload.Name, c.user.key(), c.provider.Name}] = c.token
+}
+
+func (s *Service) completeResourceTokenAuth(c *call) (map[string]any, *Refusal) {
+	var id struct{ UserID, UserJWT string }
+	if ref := jsonParam(c, "UserIdentifier", &id); ref != nil {
+		return nil, ref
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	session, ok := s.consents[c.params["SessionURI"]]
+	if !ok {
+		return nil, &Refusal{404, "EntityNotExists.Session", "there is no such session"}
+	}
+	c.target = session.provider.Name
+	c.user = session.user
+	switch {
+	case id.UserJWT != session.user.Token || id.UserID != session.user.UserID:
+		c.user = Subject{UserID: id.UserID}
+		return nil, &Refusal{403, "Forbidden.UserMismatch", "UserIdentifier is not the very token or user id that the workload access token was made with"}
+	case session.done:
+		return nil, &Refusal{409, "InvalidParameter.SessionURI", "the session was confirmed before"}
+	case s.status(session) != statusInProgress || session.token == nil:
+		return nil, &Refusal{400, "InvalidParameter.SessionURI", "the session has no grant to confirm"}
+	}
+	s.complete(session)
+	return map[string]any{}, nil
+}
+
+// refreshGrant renews a stored token, as the vault does. It is called and
+// returns with s.mu held.
+func (s *Service) refreshGrant(ctx context.Context, p *OAuth2Provider, g *storedGrant) string {
+	refreshToken := g.refreshToken
+	s.mu.Unlock()
+	renewed, failure := s.exchange(ctx, p, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}, g.scopes)
+	s.mu.Lock()
+	if failure != "" {
+		return ""
+	}
+	*g = *renewed
+	return g.accessToken
+}
+
+// exchange calls the provider's token endpoint.
+func (s *Service) exchange(ctx context.Context, p *OAuth2Provider, form url.Values, scopes []string) (*storedGrant, string) {
+	form.Set("client_id", p.ClientID)
+	if p.ClientSecret != "" {
+		form.Set("client_secret", p.ClientSecret)
+	}
+	const unreachable = "token_endpoint_failed"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.TokenEndpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, unreachable
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return nil, unreachable
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
+		ExpiresIn    int    `json:"expires_in"`
+		Scope        string `json:"scope"`
+		Error        string `json:"error"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, core.MaxBody)).Decode(&answer); err != nil || answer.AccessToken == "" {
+		return nil, cmp.Or(answer.Error, unreachable)
+	}
+	if answer.Scope != "" {
+		scopes = strings.Fields(answer.Scope)
+	}
+	return &storedGrant{
+		accessToken: answer.AccessToken, refreshToken: answer.RefreshToken, scopes: scopes,
+		expires: s.Clock.Now().Add(time.Duration(answer.ExpiresIn) * time.Second),
+	}, ""
+}
+
+func (s *Service) record(op string, c *consent, status int, code string) {
+	s.Calls.Add(core.Call{
+		Time: s.Clock.Now(), Service: "identity", Op: op, User: c.user.Label(), Target: c.provider.Name, Status: status, Code: code,
+	})
+}
