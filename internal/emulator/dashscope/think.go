@@ -73,30 +73,45 @@ func chooseCalls(req *request, question string, now time.Time) []toolCall {
 			}
 		}
 	}
-	var calls []toolCall
-	seen := map[string]bool{}
-	add := func(f function, clause string) {
-		c := callOf(f, clause, question, now)
-		if key := c.name + c.arguments; !seen[key] && len(calls) < maxCalls {
-			seen[key] = true
-			calls = append(calls, c)
-		}
+	// wish is a tool with the part of the question that asks for it.
+	type wish struct {
+		tool   function
+		clause string
 	}
-	var before *function
+	var wishes []wish
 	for _, clause := range clauseEnd.Split(question, -1) {
 		if strings.TrimSpace(clause) == "" {
 			continue
 		}
-		if best, ok := index.best(clause); ok {
-			before = &best
-			add(best, clause)
-		} else if before != nil && place(clause) != "" && len(cutWords(clause)) <= 3 && wantsPlace(*before) {
-			add(*before, clause) // "… in Beijing and Shanghai"
+		var before *wish
+		if n := len(wishes); n > 0 {
+			before = &wishes[n-1]
+		}
+		best, ok := index.best(clause)
+		switch another := before != nil && place(clause) != "" && wantsPlace(before.tool); {
+		case ok && (before == nil || best.Name != before.tool.Name || another):
+			wishes = append(wishes, wish{best, clause})
+		case ok:
+			before.clause += " " + clause // goes on about the same
+		case another && len(cutWords(clause)) <= 3:
+			wishes = append(wishes, wish{before.tool, clause}) // "… in Beijing and Shanghai"
 		}
 	}
-	if len(calls) == 0 {
+	if len(wishes) == 0 {
 		if best, ok := index.best(question); ok {
-			add(best, question)
+			wishes = append(wishes, wish{best, question})
+		}
+	}
+	if len(wishes) == 1 {
+		wishes[0].clause = question // all of it is about this
+	}
+	var calls []toolCall
+	seen := map[string]bool{}
+	for _, w := range wishes {
+		c := callOf(w.tool, w.clause, question, now)
+		if key := c.name + c.arguments; !seen[key] && len(calls) < maxCalls {
+			seen[key] = true
+			calls = append(calls, c)
 		}
 	}
 	return calls

@@ -1,0 +1,156 @@
+package dashscope
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+type tool struct{ name, description, schema string }
+
+const (
+	noArgs    = `{"type":"object","properties":{}}`
+	cityArg   = `{"type":"object","properties":{"city":{"type":"string","description":"the city"}},"required":["city"]}`
+	dateArg   = `{"type":"object","properties":{"date":{"type":"string","format":"date","description":"the day"}}}`
+	zoneArg   = `{"type":"object","properties":{"timezone":{"type":"string","description":"IANA time zone"}}}`
+	queryArg  = `{"type":"object","properties":{"query":{"type":"string"}},"required":["query"]}`
+	stockArgs = `{"type":"object","properties":{"symbol":{"type":"string","description":"ticker symbol"}},"required":["symbol"]}`
+)
+
+var sample = []tool{
+	{"weather_search", "Weather of a city today.", cityArg},
+	{"get_schedule", "The signed-in user's schedule of a day.", dateArg},
+	{"get_current_time", "The current time.", zoneArg},
+}
+
+var today = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+
+func decide(t *testing.T, tools []tool, question string) []toolCall {
+	t.Helper()
+	var req request
+	content, err := json.Marshal(question)
+	require.NoError(t, err)
+	req.Input.Messages = []message{{Role: "user", RawContent: content}}
+	req.Parameters.Tools = make([]struct {
+		Type     string   `json:"type"`
+		Function function `json:"function"`
+	}, len(tools))
+	for i, x := range tools {
+		req.Parameters.Tools[i].Function = function{x.name, x.description, json.RawMessage(x.schema)}
+	}
+	return think(&req, today).calls
+}
+
+func TestRouting(t *testing.T) {
+	renamed := []tool{
+		{"sky", "Tells how warm it will be and whether to take an umbrella.", cityArg},
+		{"planner_v2", "Lists a person's meetings and appointments.", dateArg},
+		{"tick", "What the clock shows.", zoneArg},
+	}
+	chinese := []tool{
+		{"tool_a", "查询某个城市的天气预报", cityArg},
+		{"tool_b", "查询用户某天的日程安排", dateArg},
+		{"tool_c", "获取当前时间", zoneArg},
+	}
+	more := append([]tool{
+		{"stock_quote", "Latest price of a share.", stockArgs},
+		{"translate", "Translates a text into another language.", `{"type":"object","properties":{"text":{"type":"string"},"target_language":{"type":"string"}},"required":["text","target_language"]}`},
+		{"list_ecs_instances", "Lists the ECS instances of the account.", noArgs},
+		{"read_oss_object", "Reads a file from object storage.", `{"type":"object","properties":{"bucket":{"type":"string"},"key":{"type":"string"}},"required":["bucket","key"]}`},
+		{"web_search", "Searches the web.", queryArg},
+		{"add_numbers", "Adds two numbers.", `{"type":"object","properties":{"a":{"type":"number"},"b":{"type":"number"}},"required":["a","b"]}`},
+	}, sample...)
+	zorbs := []tool{
+		{"florbinate", "Counts the zorbs of a greenhouse.", `{"type":"object","properties":{"greenhouse":{"type":"string"},"limit":{"type":"integer","minimum":1,"maximum":5},"mode":{"type":"string","enum":["fast","exact"]}},"required":["greenhouse","limit","mode"]}`},
+		{"other", "Something else entirely.", noArgs},
+	}
+	tests := []struct {
+		tools    []tool
+		question string
+		want     []string // name, or name{arguments}
+	}{
+		{sample, "How's the weather today?", []string{`weather_search`}},
+		{sample, "What's my schedule for today?", []string{`get_schedule{"date":"2026-11-23"}`}},
+		{sample, "What time is it now?", []string{`get_current_time`}},
+		{sample, "今天天气怎么样？", []string{`weather_search`}},
+		{sample, "我今天有什么日程安排？", []string{`get_schedule{"date":"2026-11-23"}`}},
+		{sample, "现在几点了？", []string{`get_current_time`}},
+		{sample, "Will it rain in Paris tomorrow?", []string{`weather_search{"city":"Paris"}`}},
+		{sample, "北京明天会下雨吗", []string{`weather_search{"city":"北京"}`}},
+		{sample, "Any meetings tomorrow?", []string{`get_schedule{"date":"2026-11-24"}`}},
+		{sample, "明天有会议吗", []string{`get_schedule{"date":"2026-11-24"}`}},
+		{sample, "What's the weather in Tokyo and what time is it there?", []string{`weather_search{"city":"Tokyo"}`, `get_current_time`}},
+		{sample, "Weather in Beijing and Shanghai", []string{`weather_search{"city":"Beijing"}`, `weather_search{"city":"Shanghai"}`}},
+		{sample, "天气和日程", []string{`weather_search`, `get_schedule`}},
+		{sample, "Hello, who are you?", nil},
+		{sample, "Tell me a joke", nil},
+		{renamed, "How's the weather today?", []string{`sky`}},
+		{renamed, "我今天有什么安排", []string{`planner_v2`}},
+		{renamed, "What time is it now?", []string{`tick`}},
+		{renamed, "现在几点", []string{`tick`}},
+		{chinese, "How's the weather in London?", []string{`tool_a{"city":"London"}`}},
+		{chinese, "What's my schedule for today?", []string{`tool_b{"date":"2026-11-23"}`}},
+		{chinese, "What time is it now?", []string{`tool_c`}},
+		{more, "What is the share price of BABA?", []string{`stock_quote{"symbol":"BABA"}`}},
+		{more, "BABA 的股价是多少", []string{`stock_quote{"symbol":"BABA"}`}},
+		{more, `Translate "good morning" to French`, []string{`translate{"target_language":"French","text":"good morning"}`}},
+		{more, "Help me query my ECS instance list", []string{`list_ecs_instances{}`}},
+		{more, "查询我的 ECS 实例列表", []string{`list_ecs_instances{}`}},
+		{more, "Read the file reports/2026.csv, bucket: my-data", []string{`read_oss_object{"bucket":"my-data","key":"reports/2026.csv"}`}},
+		{more, "add 17 and 4.5", []string{`add_numbers`}},
+		{more, "What time is it now?", []string{`get_current_time`}},
+		{zorbs, `How many zorbs are in the greenhouse "north wing"? Be exact.`, []string{`florbinate{"greenhouse":"north wing","limit":1,"mode":"exact"}`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.question, func(t *testing.T) {
+			calls := decide(t, tt.tools, tt.question)
+			var got []string
+			for i, c := range calls {
+				require.True(t, json.Valid([]byte(c.arguments)))
+				text := c.name
+				if i < len(tt.want) && strings.Contains(tt.want[i], "{") {
+					text += c.arguments
+				}
+				got = append(got, text)
+			}
+			require.Equal(t, tt.want, got)
+		})
+	}
+}
+
+func TestAnswersWordTheResult(t *testing.T) {
+	results := func(question string, texts ...string) string {
+		var req request
+		q, _ := json.Marshal(question)
+		req.Input.Messages = []message{{Role: "user", RawContent: q}}
+		for _, text := range texts {
+			b, _ := json.Marshal(text)
+			req.Input.Messages = append(req.Input.Messages, message{Role: "tool", Name: "weather_search", RawContent: b})
+		}
+		return think(&req, today).content
+	}
+	en := results("How's the weather?", `{"city":"Paris","temperature_celsius":21,"events":[{"start":"09:30","title":"x"}]}`)
+	require.Contains(t, en, "city: Paris")
+	require.Contains(t, en, "temperature celsius: 21")
+	require.Contains(t, en, "start: 09:30")
+	require.Contains(t, en, "simulated model")
+	zh := results("天气怎么样", `晴`)
+	require.Contains(t, zh, "晴")
+	require.Contains(t, zh, "模拟模型")
+	require.Contains(t, results("x", "Error: the user refused"), "could not get this")
+	require.Contains(t, results("x", ""), "returned nothing")
+}
+
+func FuzzFillArguments(f *testing.F) {
+	f.Add(cityArg, "weather in Paris")
+	f.Add(`{"properties":{"a":{"$ref":"#/$defs/a"}},"required":["a"],"$defs":{"a":{"$ref":"#/$defs/a"}}}`, "x")
+	f.Add(`{"properties":{"a":{"anyOf":[{"type":"null"},{"type":"array","items":{"type":"number"}}]}},"required":["a"]}`, "1 2 3")
+	f.Fuzz(func(t *testing.T, schema, question string) {
+		if !json.Valid([]byte(fillArguments(json.RawMessage(schema), question, question, today))) {
+			t.Fatal("arguments that are no JSON")
+		}
+	})
+}
