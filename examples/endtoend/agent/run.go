@@ -1,0 +1,211 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/agent-identity/agent-identity-go/credentials"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
+	"github.com/agent-identity/agent-identity-go/llm"
+)
+
+const (
+	systemPrompt = "You're a helpful assistant named Friday. Use the tools you are offered where they help, and answer in the user's language."
+
+	// maxRounds is how often the model may call tools before it has to sum up.
+	maxRounds = 10
+	// maxToolText bounds one tool's result, in bytes.
+	maxToolText = 32 << 10
+
+	memoryLife = 24 * time.Hour
+	// maxMemory bounds what is kept of a conversation, in messages.
+	maxMemory = 60
+)
+
+// run is one answer.
+type run struct {
+	server *Server
+	stream *protocol.Stream
+	log    *slog.Logger
+}
+
+// answer is the reason-act loop: the model speaks, the tools that it calls are
+// run, and it speaks again, until it calls none.
+func (r *run) answer(ctx context.Context, key string, turns []protocol.Turn) error {
+	history, err := r.recall(ctx, key)
+	if err != nil {
+		return err
+	}
+	if len(history) > 0 {
+		turns = turns[len(turns)-1:] // the rest is known
+	}
+	for _, t := range turns {
+		history = append(history, llm.Message{Role: llm.Role(t.Role), Content: t.Text})
+	}
+	for round := 0; ; round++ {
+		req := &llm.Request{Messages: append([]llm.Message{{Role: llm.RoleSystem, Content: systemPrompt}}, history...)}
+		if round < maxRounds {
+			req.Tools = r.offer()
+		} else {
+			req.Messages = append(req.Messages, llm.Message{
+				Role: llm.RoleUser, Content: "You have used your tools often enough. Sum up what you found and answer now.",
+			})
+		}
+		turn, err := r.speak(ctx, req)
+		if err != nil {
+			return err
+		}
+		history = append(history, turn)
+		if len(turn.ToolCalls) == 0 {
+			break
+		}
+		results, err := r.callTools(ctx, turn.ToolCalls)
+		if err != nil {
+			return err
+		}
+		history = append(history, results...)
+	}
+	return r.remember(ctx, key, history)
+}
+
+func (r *run) offer() []llm.Tool {
+	offered := make([]llm.Tool, 0, r.server.cfg.Tools.Len())
+	for t := range r.server.cfg.Tools.All() {
+		offered = append(offered, llm.Tool{Name: t.Name(), Description: t.Description(), Schema: t.Schema()})
+	}
+	return offered
+}
+
+// speak streams one turn of the model.
+func (r *run) speak(ctx context.Context, req *llm.Request) (llm.Message, error) {
+	var merger llm.Merger
+	for chunk, err := range r.server.cfg.Model.Stream(ctx, req) {
+		if err == nil {
+			err = merger.Add(chunk)
+		}
+		if err == nil {
+			err = r.stream.Reasoning(chunk.Reasoning)
+		}
+		if err == nil {
+			err = r.stream.Text(chunk.Content)
+		}
+		if err != nil {
+			return llm.Message{}, err
+		}
+	}
+	turn := merger.Response().Message
+	for i := range turn.ToolCalls {
+		if turn.ToolCalls[i].ID == "" {
+			turn.ToolCalls[i].ID = "call_" + web.NewID(12)
+		}
+	}
+	return turn, r.stream.CloseText()
+}
+
+// callTools runs the calls of one turn side by side and reports their results
+// in order.
+func (r *run) callTools(ctx context.Context, calls []llm.ToolCall) ([]llm.Message, error) {
+	announced := make([]protocol.ToolCall, len(calls))
+	for i, c := range calls {
+		announced[i] = protocol.ToolCall{CallID: c.ID, Name: c.Name, Arguments: c.Arguments}
+	}
+	if err := r.stream.ToolCalls(announced); err != nil {
+		return nil, err
+	}
+	texts := make([]chan string, len(calls))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for i, c := range calls {
+		texts[i] = make(chan string, 1)
+		wg.Go(func() { texts[i] <- r.callTool(ctx, c) })
+	}
+	results := make([]llm.Message, len(calls))
+	for i, c := range calls {
+		text := <-texts[i]
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		results[i] = llm.Message{Role: llm.RoleTool, ToolCallID: c.ID, ToolName: c.Name, Content: text}
+		if err := r.stream.ToolOutput(c.ID, c.Name, text); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+// callTool returns the text for the model: the result, or what went wrong.
+func (r *run) callTool(ctx context.Context, c llm.ToolCall) string {
+	asker := &asker{stream: r.stream, call: c}
+	start := time.Now()
+	text, err := r.server.cfg.Tools.Call(context.WithValue(ctx, askerKey{}, asker), c.Name, c.Arguments)
+	asker.settle(err)
+	log := r.log.With("tool", c.Name, "took", time.Since(start).Round(time.Millisecond))
+	if err != nil {
+		log.Warn("tool failed", "error", err)
+		text = toolError(err)
+	} else {
+		log.Info("tool answered", "bytes", len(text))
+	}
+	if len(text) > maxToolText {
+		text = text[:maxToolText] + fmt.Sprintf("\n[cut: the result has %d bytes]", len(text))
+	}
+	return text
+}
+
+// toolError words a tool's failure for the model, and so for the person.
+func toolError(err error) string {
+	switch {
+	case errors.Is(err, credentials.ErrAuthorizationDenied):
+		return "The user refused to authorize access, or the authorization failed. The tool was not called. Tell the user, and do not ask again unless they want to."
+	case errors.Is(err, credentials.ErrAuthorizationTimeout):
+		return "Nobody answered the authorization request in time. The tool was not called. Tell the user that they can ask again."
+	case errors.Is(err, credentials.ErrAuthorizationExpired):
+		return "The authorization request expired. The tool was not called. Tell the user that they can ask again."
+	}
+	text := err.Error()
+	if len(text) > 2<<10 {
+		text = text[:2<<10] + "…"
+	}
+	return "Error: " + text
+}
+
+func (r *run) recall(ctx context.Context, key string) ([]llm.Message, error) {
+	b, err := r.server.cfg.Store.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the conversation: %w", err)
+	}
+	var history []llm.Message
+	if err := json.Unmarshal(b, &history); err != nil {
+		return nil, fmt.Errorf("reading the conversation: %w", err)
+	}
+	return history, nil
+}
+
+// remember keeps the end of the conversation, from a message of the user on,
+// so that no tool's result is kept without its call.
+func (r *run) remember(ctx context.Context, key string, history []llm.Message) error {
+	for start := max(0, len(history)-maxMemory); start < len(history); start++ {
+		if history[start].Role == llm.RoleUser {
+			history = history[start:]
+			break
+		}
+	}
+	b, err := json.Marshal(history)
+	if err != nil {
+		return fmt.Errorf("keeping the conversation: %w", err)
+	}
+	if err := r.server.cfg.Store.Put(ctx, key, b, memoryLife); err != nil {
+		return fmt.Errorf("keeping the conversation: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+// Package agent is the sample's agent service: POST /process answers a user's
+// message with a reason-act loop over a model and tools, as a stream of events;
+// GET /health says that it runs.
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/idtoken"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
+	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/sse"
+	"github.com/agent-identity/agent-identity-go/llm"
+	"github.com/agent-identity/agent-identity-go/tools"
+)
+
+const (
+	maxBody   = 4 << 20
+	heartbeat = 15 * time.Second
+)
+
+// Config configures a [Server]. All fields are required.
+type Config struct {
+	Model llm.Model
+	Tools *tools.Set
+	// Verifier checks the user's ID token that a request carries.
+	Verifier *idtoken.Verifier
+	// Store keeps the conversations.
+	Store store.Store
+	Log   *slog.Logger
+}
+
+// Server is the agent service. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	handler http.Handler
+
+	closing context.Context //nolint:containedctx // ends when the service does
+	abort   context.CancelFunc
+
+	mu   sync.Mutex // guards busy
+	busy map[string]bool
+}
+
+// New makes a server.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg, busy: map[string]bool{}}
+	s.closing, s.abort = context.WithCancel(context.Background())
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /process", s.process)
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		web.JSON(w, http.StatusOK, map[string]string{"status": "healthy", "mode": "daemon_thread", "runner": "ready"})
+	})
+	s.handler = web.Handle(cfg.Log, http.NewCrossOriginProtection().Handler(mux))
+	return s
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Abort ends the answers that are being written: each is closed as failed, and
+// says that the service is shutting down.
+func (s *Server) Abort() { s.abort() }
+
+var sessionIDPattern = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,128}$`)
+
+func (s *Server) process(w http.ResponseWriter, r *http.Request) {
+	var req protocol.Request
+	if !web.ReadJSON(w, r, maxBody, &req) {
+		return
+	}
+	turns, err := req.Turns()
+	if err != nil {
+		web.Fail(w, http.StatusUnprocessableEntity, err.Error())
+		return
+	}
+	if req.SessionID == "" {
+		req.SessionID = web.NewID(16)
+	}
+	if !sessionIDPattern.MatchString(req.SessionID) {
+		web.Fail(w, http.StatusUnprocessableEntity, "session_id: want 1 to 128 letters, digits and . _ : @ -")
+		return
+	}
+	user, err := s.cfg.Verifier.Verify(r.Context(), req.UserID)
+	switch {
+	case errors.Is(err, idtoken.ErrUnavailable):
+		s.log(r.Context()).Error("verifying the user's token", "error", err)
+		web.Fail(w, http.StatusServiceUnavailable, "the user's token cannot be verified now; try again")
+		return
+	case err != nil:
+		s.log(r.Context()).Warn("user's token refused", "error", err)
+		web.Fail(w, http.StatusUnauthorized, "user_id: want a valid ID token of the user; sign in again")
+		return
+	}
+	key := memoryKey(user, req.SessionID)
+	if !s.enter(key) {
+		web.Fail(w, http.StatusConflict, "this chat is being answered; wait for the answer or stop it")
+		return
+	}
+	defer s.leave(key)
+
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.closing, cancel)()
+	ctx = identity.NewContext(ctx, identity.Caller{UserToken: identity.NewSecret(req.UserID), State: req.SessionID})
+
+	events := sse.NewWriter(w)
+	defer beat(ctx, events)()
+	stream := protocol.NewStream(req.SessionID, events.Data)
+	run := &run{server: s, stream: stream, log: s.log(ctx).With("session_id", req.SessionID)}
+	err = run.answer(ctx, key, turns)
+	s.finish(r.Context(), run, err)
+}
+
+// finish closes the stream as what became of the answer.
+func (s *Server) finish(ctx context.Context, run *run, err error) {
+	switch {
+	case err == nil:
+		err = run.stream.Complete()
+	case s.closing.Err() != nil:
+		err = run.stream.Fail(protocol.Error{Code: "SHUTTING_DOWN", Message: "The agent is shutting down. Please try again in a moment."})
+	case ctx.Err() != nil:
+		run.log.Info("the client left; the answer was stopped")
+		return
+	default:
+		run.log.Error("answer failed", "error", err)
+		err = run.stream.Fail(explain(err, web.RequestID(ctx)))
+	}
+	if err != nil {
+		run.log.Info("the client left before the end", "error", err)
+	}
+}
+
+// explain words a failed answer for the person who asked.
+func explain(err error, requestID string) protocol.Error {
+	message := "The agent failed. "
+	code := "AGENT_ERROR"
+	for _, k := range []struct {
+		kind       error
+		code, text string
+	}{
+		{llm.ErrInvalidKey, "MODEL_AUTH_FAILED", "The model service does not accept the agent's API key. "},
+		{llm.ErrAccessDenied, "MODEL_ACCESS_DENIED", "The agent's API key may not use this model. "},
+		{llm.ErrModelNotFound, "MODEL_NOT_FOUND", "The model service does not have the configured model. "},
+		{llm.ErrThrottled, "MODEL_THROTTLED", "The model service is busy. Please try again in a minute. "},
+		{llm.ErrBilling, "MODEL_QUOTA_EXCEEDED", "The model account has no quota left. "},
+		{llm.ErrContentBlocked, "MODEL_CONTENT_BLOCKED", "The model service refused the content. "},
+		{llm.ErrInvalidRequest, "MODEL_INVALID_REQUEST", "The model service did not accept the request. "},
+		{llm.ErrUnavailable, "MODEL_UNAVAILABLE", "The model service failed. Please try again. "},
+	} {
+		if errors.Is(err, k.kind) {
+			code, message = k.code, k.text
+			break
+		}
+	}
+	return protocol.Error{Code: code, Message: message + "(request id " + requestID + ")"}
+}
+
+func (s *Server) log(ctx context.Context) *slog.Logger {
+	return s.cfg.Log.With("request_id", web.RequestID(ctx))
+}
+
+// beat writes a comment from time to time, so that nobody on the way takes a
+// quiet stream, such as one that waits for consent, for a dead one.
+func beat(ctx context.Context, events *sse.Writer) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(heartbeat)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				if events.Comment("heartbeat") != nil {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// enter reports whether the chat was free, and takes it.
+func (s *Server) enter(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[key] {
+		return false
+	}
+	s.busy[key] = true
+	return true
+}
+
+func (s *Server) leave(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.busy, key)
+}
+
+// memoryKey belongs to one chat of one user: whoever sends another user's chat
+// id has a chat of their own.
+func memoryKey(user idtoken.Claims, sessionID string) string {
+	h := sha256.New()
+	for _, s := range []string{user.Issuer, user.Subject, sessionID} {
+		fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	return "memory/" + hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,137 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/agent-identity/agent-identity-go/credentials"
+	"github.com/agent-identity/agent-identity-go/internal/acs"
+	"github.com/agent-identity/agent-identity-go/tools"
+	"github.com/agent-identity/agent-identity-go/workload"
+)
+
+// ToolConfig says where the sample's tools get their credentials and answers.
+type ToolConfig struct {
+	Agent *workload.Agent
+	// ServiceURL is where the example resources are: simulated services that
+	// really check the credentials.
+	ServiceURL string
+	// APIKeyProvider and OAuth2Provider are credential providers.
+	APIKeyProvider string
+	OAuth2Provider string
+	OAuth2Scopes   []string
+	// CallbackURL is where the browser returns after consent.
+	CallbackURL string
+	// ConsentTimeout is how long a tool waits for the user's consent.
+	ConsentTimeout time.Duration
+}
+
+// Arguments of the tools, as the model writes them.
+type (
+	WeatherQuery struct {
+		City string `json:"city,omitempty" jsonschema:"the city, for example Hangzhou; without one the user's home city"`
+	}
+	ScheduleQuery struct {
+		Date string `json:"date,omitempty" jsonschema:"the day as YYYY-MM-DD; without one today"`
+	}
+	TimeQuery struct {
+		Timezone string `json:"timezone,omitempty" jsonschema:"IANA time zone, for example Asia/Shanghai; without one the user's"`
+	}
+)
+
+// NewTools makes the sample's tools. Each shows one kind of credential.
+func NewTools(cfg ToolConfig) (*tools.Set, error) {
+	service, err := newServiceClient(cfg.ServiceURL)
+	if err != nil {
+		return nil, err
+	}
+	key := credentials.NewAPIKeySource(cfg.Agent, credentials.APIKeyConfig{Provider: cfg.APIKeyProvider})
+	sts := credentials.NewSTSSource(cfg.Agent, credentials.STSConfig{})
+	clock := credentials.NewOAuth2Source(cfg.Agent, credentials.OAuth2Config{
+		Provider: cfg.OAuth2Provider, Scopes: cfg.OAuth2Scopes, CallbackURL: cfg.CallbackURL,
+		OnAuthorization: authorize, Timeout: cfg.ConsentTimeout,
+	})
+	return tools.NewSet(
+		tools.New("weather_search", "Looks up today's weather of a city.", credentials.RequiresAPIKey(key, service.weather)),
+		tools.New("get_schedule", "Looks up the signed-in user's schedule (meetings, appointments) of a day.", credentials.RequiresSTS(sts, service.schedule)),
+		tools.New("get_current_time", "Tells the current time of day.", credentials.RequiresOAuth2(clock, service.time)),
+	)
+}
+
+// serviceClient calls the example resources.
+type serviceClient struct {
+	url  string
+	http *http.Client
+	acs  *acs.Client
+}
+
+func newServiceClient(serviceURL string) (*serviceClient, error) {
+	signed, err := acs.New(acs.Config{Endpoint: serviceURL})
+	if err != nil {
+		return nil, err
+	}
+	return &serviceClient{url: strings.TrimRight(serviceURL, "/"), http: &http.Client{Timeout: 10 * time.Second}, acs: signed}, nil
+}
+
+func (c *serviceClient) weather(ctx context.Context, key credentials.APIKey, in WeatherQuery) (json.RawMessage, error) {
+	return c.get(ctx, "/demo/weather", url.Values{"city": {in.City}}, "X-Api-Key", key.Key.Reveal())
+}
+
+func (c *serviceClient) time(ctx context.Context, token credentials.OAuth2Token, in TimeQuery) (json.RawMessage, error) {
+	return c.get(ctx, "/demo/time", url.Values{"timezone": {in.Timezone}}, "Authorization", "Bearer "+token.AccessToken.Reveal())
+}
+
+// schedule signs its request as every Alibaba Cloud service wants it.
+func (c *serviceClient) schedule(ctx context.Context, cred credentials.STSCredential, in ScheduleQuery) (json.RawMessage, error) {
+	var out json.RawMessage
+	_, err := c.acs.Call(ctx, &acs.Request{
+		Action: "GetSchedule", Version: "2026-01-01", Method: http.MethodGet, Path: "/demo/schedule",
+		Query: acs.Params{"date": in.Date}, Repeatable: true,
+	}, func(context.Context) (acs.Credential, error) {
+		return acs.Credential{
+			AccessKeyID: cred.AccessKeyID, AccessKeySecret: cred.AccessKeySecret.Reveal(), SecurityToken: cred.SecurityToken.Reveal(),
+		}, nil
+	}, &out)
+	if e, ok := errors.AsType[*acs.Error](err); ok {
+		return nil, serviceError(e.StatusCode, e.Code, e.Message)
+	}
+	return out, err
+}
+
+func (c *serviceClient) get(ctx context.Context, path string, query url.Values, header, value string) (json.RawMessage, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set(header, value)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("the service did not answer: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("the service did not answer: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK && json.Valid(body) {
+		return body, nil
+	}
+	var e struct{ Code, Message string }
+	_ = json.Unmarshal(body, &e)
+	return nil, serviceError(resp.StatusCode, e.Code, e.Message)
+}
+
+func serviceError(status int, code, message string) error {
+	err := fmt.Errorf("the service answered status %d (%s): %s", status, code, message)
+	if status == http.StatusUnauthorized || strings.HasPrefix(code, "InvalidSecurityToken") {
+		err = fmt.Errorf("%w: %w", err, credentials.ErrRejected)
+	}
+	return err
+}

@@ -1,0 +1,74 @@
+// Command endtoend is the full sample: a user signs in, chats with an agent,
+// and the agent's tools act with that user's credentials.
+//
+// Without an account it runs everything on this machine: the simulated local
+// cloud, the agent service, the backend and the web page.
+//
+//	go run ./examples/endtoend
+//
+// Flags change addresses, the log and the model; see -help.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	// A second Ctrl-C ends the program at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	opts, err := parse(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = run(ctx, opts, os.Stdout, os.Stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "endtoend:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the settings of a run.
+type options struct {
+	agentAddr, backendAddr, cloudAddr string
+	logLevel                          slog.Level
+	model                             string
+	consentTimeout                    time.Duration
+}
+
+func parse(args []string, out io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("endtoend", flag.ContinueOnError)
+	flags.SetOutput(out)
+	flags.StringVar(&o.agentAddr, "agent-addr", "localhost:8080", "agent service, `host:port`; port 0 takes a free one")
+	flags.StringVar(&o.backendAddr, "backend-addr", "localhost:8090", "backend and web page, `host:port`; redirect and callback addresses follow its port")
+	flags.StringVar(&o.cloudAddr, "cloud-addr", "127.0.0.1:0", "simulated local cloud, loopback `host:port`")
+	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` logged: debug, info, warn or error")
+	flags.StringVar(&o.model, "model", simulatedModel, "`name` of the model: \""+simulatedModel+"\", or one of DashScope such as qwen3-max, which needs DASHSCOPE_API_KEY")
+	flags.DurationVar(&o.consentTimeout, "consent-timeout", 3*time.Minute, "how long a tool waits for the user's consent")
+	flags.Usage = func() {
+		fmt.Fprintf(out, "Usage: endtoend [flags]\n\nRuns the local cloud, the agent, the backend and the web page on this machine.\n\nFlags:\n")
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	if flags.NArg() > 0 {
+		return options{}, fmt.Errorf("unknown argument %q; see -help", flags.Arg(0))
+	}
+	if o.consentTimeout <= 0 {
+		return options{}, errors.New("-consent-timeout: want a positive duration such as 3m")
+	}
+	return o, nil
+}
