@@ -21,3 +21,5 @@ require (
 	golang.org/x/oauth2 v0.37.0 // indirect
 	gopkg.in/ini.v1 v1.67.0 // indirect
 )
+
+ignore ./examples/endtoend/frontend/node_modules

@@ -243,22 +243,19 @@ func wordResults(results []message, chinese bool) string {
 		if name == "" {
 			name = "tool"
 		}
-		var v any
-		if json.Unmarshal([]byte(text), &v) == nil && wordable(v) {
-			fmt.Fprintf(&b, lead(chinese, "Here is what `%s` found:\n", "`%s` 的查询结果：\n"), name)
+		switch v := decodeOrdered(text); {
+		case v != nil && wordable(v):
+			fmt.Fprintf(&b, lead(chinese, "Here is what %s found:", "%s 的查询结果："), name)
 			wordValue(&b, v, 0)
-			continue
-		}
-		switch {
 		case text == "":
-			fmt.Fprintf(&b, lead(chinese, "`%s` returned nothing.", "`%s` 没有返回内容。"), name)
+			fmt.Fprintf(&b, lead(chinese, "%s returned nothing.", "%s 没有返回内容。"), name)
 		case failed(text):
-			fmt.Fprintf(&b, lead(chinese, "I could not get this from `%s`: %s", "`%s` 没有成功：%s"), name, text)
+			fmt.Fprintf(&b, lead(chinese, "I could not get this from %s: %s", "%s 没有成功：%s"), name, text)
 		default:
-			fmt.Fprintf(&b, lead(chinese, "Here is what `%s` found: %s", "`%s` 的查询结果：%s"), name, text)
+			fmt.Fprintf(&b, lead(chinese, "Here is what %s found: %s", "%s 的查询结果：%s"), name, text)
 		}
 	}
-	b.WriteString(lead(chinese, "\n\n_(answer of the simulated model)_", "\n\n_（模拟模型的回答）_"))
+	b.WriteString(lead(chinese, "\n\n(This answer comes from the simulated model.)", "\n\n（本回答来自模拟模型。）"))
 	return b.String()
 }
 
@@ -279,9 +276,62 @@ func failed(text string) bool {
 	return false
 }
 
+// member is one property of a JSON object, in the object's own order.
+type member struct {
+	name  string
+	value any // member lists, value lists or scalars
+}
+
+// decodeOrdered reads JSON keeping the order of members; nil if it is none.
+func decodeOrdered(text string) any {
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	v, err := decodeValue(dec)
+	if err != nil || dec.More() {
+		return nil
+	}
+	return v
+}
+
+func decodeValue(dec *json.Decoder) (any, error) {
+	token, err := dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch token {
+	case json.Delim('{'):
+		members := []member{}
+		for dec.More() {
+			name, err := dec.Token()
+			if err != nil {
+				return nil, err
+			}
+			value, err := decodeValue(dec)
+			if err != nil {
+				return nil, err
+			}
+			members = append(members, member{fmt.Sprint(name), value})
+		}
+		_, err = dec.Token()
+		return members, err
+	case json.Delim('['):
+		values := []any{}
+		for dec.More() {
+			value, err := decodeValue(dec)
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, value)
+		}
+		_, err = dec.Token()
+		return values, err
+	}
+	return token, nil
+}
+
 func wordable(v any) bool {
 	switch v := v.(type) {
-	case map[string]any:
+	case []member:
 		return len(v) > 0
 	case []any:
 		return len(v) > 0
@@ -290,52 +340,39 @@ func wordable(v any) bool {
 }
 
 func wordValue(b *strings.Builder, v any, depth int) {
-	indent := strings.Repeat("  ", depth)
+	indent := "\n" + strings.Repeat("  ", depth) + "- "
 	switch v := v.(type) {
-	case map[string]any:
-		keys := make([]string, 0, len(v))
-		for k := range v {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
-			label := strings.ReplaceAll(k, "_", " ")
-			if wordable(v[k]) {
-				fmt.Fprintf(b, "%s- %s:\n", indent, label)
-				wordValue(b, v[k], depth+1)
+	case []member:
+		for _, m := range v {
+			label := strings.ReplaceAll(m.name, "_", " ")
+			if wordable(m.value) {
+				b.WriteString(indent + label + ":")
+				wordValue(b, m.value, depth+1)
 			} else {
-				fmt.Fprintf(b, "%s- %s: %v\n", indent, label, scalar(v[k]))
+				fmt.Fprintf(b, "%s%s: %v", indent, label, m.value)
 			}
 		}
 	case []any:
 		for _, item := range v {
-			if m, ok := item.(map[string]any); ok {
-				fmt.Fprintf(b, "%s- %s\n", indent, oneLine(m))
-			} else {
-				fmt.Fprintf(b, "%s- %v\n", indent, scalar(item))
-			}
+			b.WriteString(indent + oneLine(item))
 		}
 	}
 }
 
-// oneLine words a small object: its values, in the order of its keys.
-func oneLine(m map[string]any) string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	parts := make([]string, len(keys))
-	for i, k := range keys {
-		parts[i] = fmt.Sprintf("%s: %v", strings.ReplaceAll(k, "_", " "), scalar(m[k]))
+// oneLine words a value within a list.
+func oneLine(v any) string {
+	var parts []string
+	switch v := v.(type) {
+	case []member:
+		for _, m := range v {
+			parts = append(parts, strings.ReplaceAll(m.name, "_", " ")+": "+oneLine(m.value))
+		}
+	case []any:
+		for _, item := range v {
+			parts = append(parts, oneLine(item))
+		}
+	default:
+		return fmt.Sprint(v)
 	}
 	return strings.Join(parts, ", ")
-}
-
-func scalar(v any) any {
-	if wordable(v) {
-		b, _ := json.Marshal(v)
-		return string(b)
-	}
-	return v
 }

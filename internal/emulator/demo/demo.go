@@ -38,23 +38,60 @@ func (s *Service) Routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /demo/time", s.time)
 }
 
-func (s *Service) answer(w http.ResponseWriter, op, user, target, signer string, status int, body map[string]any) {
-	code, _ := body["code"].(string)
+func (s *Service) answer(w http.ResponseWriter, op, user, target, signer string, status int, body any) {
+	code := ""
+	if f, ok := body.(failure); ok {
+		code = f.Code
+	}
 	s.Calls.Add(core.Call{Time: s.Clock.Now(), Service: "demo", Op: op, User: user, Target: target, Signer: signer, Status: status, Code: code})
-	body["simulated"] = true
+	w.Header().Set("X-Simulated", "true")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-func failure(code, message string) map[string]any {
-	return map[string]any{"code": code, "message": message}
+type failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
 }
+
+// What the resources answer; the order of the fields is that of their reading.
+type (
+	weather struct {
+		City        string `json:"city"`
+		Date        string `json:"date"`
+		Condition   string `json:"condition"`
+		Temperature int    `json:"temperature_celsius"`
+		Humidity    int    `json:"humidity_percent"`
+		Source      string `json:"source"`
+	}
+	schedule struct {
+		Owner  string  `json:"owner"`
+		Date   string  `json:"date"`
+		Events []event `json:"events"`
+		Source string  `json:"source"`
+	}
+	event struct {
+		Start string `json:"start"`
+		End   string `json:"end"`
+		Title string `json:"title"`
+	}
+	clock struct {
+		Time     string `json:"time"`
+		Weekday  string `json:"weekday"`
+		Timezone string `json:"timezone"`
+		User     string `json:"user"`
+		Source   string `json:"source"`
+	}
+)
+
+// source marks every answer.
+const source = "simulated example service"
 
 func (s *Service) weather(w http.ResponseWriter, r *http.Request) {
 	provider, ok := s.Identity.APIKeyProvider(r.Header.Get("X-Api-Key"))
 	if !ok {
-		s.answer(w, "GetWeather", "", "", "", http.StatusUnauthorized, failure("InvalidApiKey", "the API key is missing or wrong"))
+		s.answer(w, "GetWeather", "", "", "", http.StatusUnauthorized, failure{"InvalidApiKey", "the API key is missing or wrong"})
 		return
 	}
 	city := strings.TrimSpace(r.URL.Query().Get("city"))
@@ -62,7 +99,7 @@ func (s *Service) weather(w http.ResponseWriter, r *http.Request) {
 		city = "Hangzhou"
 	}
 	if len(city) > 200 {
-		s.answer(w, "GetWeather", "", provider, "", http.StatusBadRequest, failure("InvalidCity", "the city's name is too long"))
+		s.answer(w, "GetWeather", "", provider, "", http.StatusBadRequest, failure{"InvalidCity", "the city's name is too long"})
 		return
 	}
 	today := s.Clock.Now().UTC().Format(time.DateOnly)
@@ -70,8 +107,8 @@ func (s *Service) weather(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(h, strings.ToLower(city)+today)
 	n := h.Sum32()
 	conditions := []string{"sunny", "partly cloudy", "cloudy", "light rain", "windy"}
-	s.answer(w, "GetWeather", "", provider, "", http.StatusOK, map[string]any{
-		"city": city, "date": today, "condition": conditions[n%5], "temperature_celsius": 8 + int(n>>8%22), "humidity_percent": 35 + int(n>>16%55),
+	s.answer(w, "GetWeather", "", provider, "", http.StatusOK, weather{
+		city, today, conditions[n%5], 8 + int(n>>8%22), 35 + int(n>>16%55), source,
 	})
 }
 
@@ -81,21 +118,21 @@ func (s *Service) schedule(w http.ResponseWriter, r *http.Request) {
 	const op = "GetSchedule"
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		s.answer(w, op, "", "", "", http.StatusRequestEntityTooLarge, failure("RequestTooLarge", "the request is too large"))
+		s.answer(w, op, "", "", "", http.StatusRequestEntityTooLarge, failure{"RequestTooLarge", "the request is too large"})
 		return
 	}
 	p, ref := s.Identity.Verify(r, body)
 	if ref != nil {
 		status, code, message := ref.Parts()
-		s.answer(w, op, "", "", p.AccessKeyID, status, failure(code, message))
+		s.answer(w, op, "", "", p.AccessKeyID, status, failure{code, message})
 		return
 	}
 	if r.Header.Get("X-Acs-Action") != op || r.Header.Get("X-Acs-Version") != ScheduleVersion {
-		s.answer(w, op, "", "", p.AccessKeyID, http.StatusNotFound, failure("InvalidAction.NotFound", "want the action GetSchedule of version "+ScheduleVersion))
+		s.answer(w, op, "", "", p.AccessKeyID, http.StatusNotFound, failure{"InvalidAction.NotFound", "want the action GetSchedule of version " + ScheduleVersion})
 		return
 	}
 	if p.Session == nil || p.Session.User.Label() == "" {
-		s.answer(w, op, "", "", p.AccessKeyID, http.StatusForbidden, failure("NoPermission", "a schedule belongs to a user; the credentials that signed stand for none"))
+		s.answer(w, op, "", "", p.AccessKeyID, http.StatusForbidden, failure{"NoPermission", "a schedule belongs to a user; the credentials that signed stand for none"})
 		return
 	}
 	user := p.Session.User.Label()
@@ -104,21 +141,18 @@ func (s *Service) schedule(w http.ResponseWriter, r *http.Request) {
 		date = s.Clock.Now().UTC().Format(time.DateOnly)
 	}
 	if _, err := time.Parse(time.DateOnly, date); err != nil {
-		s.answer(w, op, user, "", p.AccessKeyID, http.StatusBadRequest, failure("InvalidDate", "want a date such as 2026-01-31"))
+		s.answer(w, op, user, "", p.AccessKeyID, http.StatusBadRequest, failure{"InvalidDate", "want a date such as 2026-01-31"})
 		return
 	}
 	owner := user
 	if u, ok := s.User(user); ok {
 		owner = u.Name
 	}
-	s.answer(w, op, user, date, p.AccessKeyID, http.StatusOK, map[string]any{
-		"owner": owner, "date": date,
-		"events": []map[string]string{
-			{"start": "09:30", "end": "10:00", "title": "Stand-up of " + owner + "'s team"},
-			{"start": "14:00", "end": "15:00", "title": "Design review: agent identity"},
-			{"start": "16:30", "end": "17:00", "title": "Coffee with a customer"},
-		},
-	})
+	s.answer(w, op, user, date, p.AccessKeyID, http.StatusOK, schedule{owner, date, []event{
+		{"09:30", "10:00", "Stand-up of " + owner + "'s team"},
+		{"14:00", "15:00", "Design review: agent identity"},
+		{"16:30", "17:00", "Coffee with a customer"},
+	}, source})
 }
 
 func (s *Service) time(w http.ResponseWriter, r *http.Request) {
@@ -127,7 +161,7 @@ func (s *Service) time(w http.ResponseWriter, r *http.Request) {
 	claims, err := s.OAuth.VerifyAccess(token)
 	if !ok || err != nil {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-		s.answer(w, op, "", "", "", http.StatusUnauthorized, failure("InvalidToken", "the access token is missing, wrong or has expired"))
+		s.answer(w, op, "", "", "", http.StatusUnauthorized, failure{"InvalidToken", "the access token is missing, wrong or has expired"})
 		return
 	}
 	granted := false
@@ -136,7 +170,7 @@ func (s *Service) time(w http.ResponseWriter, r *http.Request) {
 	}
 	if !granted {
 		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+TimeScope+`"`)
-		s.answer(w, op, claims.Subject, claims.ClientID, "", http.StatusForbidden, failure("InsufficientScope", "the access token does not have the scope "+TimeScope))
+		s.answer(w, op, claims.Subject, claims.ClientID, "", http.StatusForbidden, failure{"InsufficientScope", "the access token does not have the scope " + TimeScope})
 		return
 	}
 	zone := r.URL.Query().Get("timezone")
@@ -145,11 +179,11 @@ func (s *Service) time(w http.ResponseWriter, r *http.Request) {
 	}
 	location, err := time.LoadLocation(zone)
 	if err != nil || len(zone) > 64 {
-		s.answer(w, op, claims.Subject, claims.ClientID, "", http.StatusBadRequest, failure("InvalidTimezone", "want an IANA time zone such as Asia/Shanghai"))
+		s.answer(w, op, claims.Subject, claims.ClientID, "", http.StatusBadRequest, failure{"InvalidTimezone", "want an IANA time zone such as Asia/Shanghai"})
 		return
 	}
 	now := s.Clock.Now().In(location)
-	s.answer(w, op, claims.Subject, claims.ClientID, "", http.StatusOK, map[string]any{
-		"timezone": zone, "time": now.Format(time.RFC3339), "weekday": now.Weekday().String(), "user": claims.Subject,
+	s.answer(w, op, claims.Subject, claims.ClientID, "", http.StatusOK, clock{
+		now.Format(time.RFC3339), now.Weekday().String(), zone, claims.Subject, source,
 	})
 }

@@ -1,0 +1,99 @@
+// Calls of the backend. The session's cookie travels by itself and no script
+// can read it; the handle beside it shows that this page made the request.
+
+export interface User {
+  user_id: string;
+  name: string;
+  session_id: string;
+  simulated: string[];
+}
+
+/** LoginError says that nobody is signed in, or not any more. */
+export class LoginError extends Error {}
+
+async function detail(response: Response): Promise<string> {
+  try {
+    const body: unknown = await response.json();
+    if (body && typeof body === "object" && "detail" in body && typeof body.detail === "string") return body.detail;
+  } catch {
+    // Not JSON: the status has to do.
+  }
+  return `status ${response.status}`;
+}
+
+export async function me(): Promise<User | null> {
+  const response = await fetch("/me");
+  if (response.status === 401) return null;
+  if (!response.ok) throw new Error(await detail(response));
+  return response.json();
+}
+
+/** The address of the identity provider to send the browser to. */
+export async function beginSignIn(): Promise<string> {
+  const response = await fetch("/auth");
+  if (!response.ok) throw new Error(await detail(response));
+  return response.json();
+}
+
+export async function finishSignIn(code: string, state: string): Promise<void> {
+  const response = await fetch("/callback_for_oauth", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ code, state }),
+  });
+  if (!response.ok) throw new Error(await detail(response));
+}
+
+export async function signOut(user: User): Promise<void> {
+  await fetch("/logout", { method: "POST", headers: { "SESSION-ID": user.session_id } });
+}
+
+/** A line of the event stream; the fields that this page reads. */
+export interface StreamEvent {
+  object?: string;
+  status?: string;
+  error?: { code: string; message: string } | null;
+  type?: string;
+  id?: string;
+  role?: string;
+  delta?: boolean | null;
+  msg_id?: string | null;
+  text?: string;
+  data?: { call_id: string; name: string; arguments?: string; output?: string };
+  content?: { data?: { call_id: string; name: string; output?: string } }[] | null;
+  call_id?: string;
+  tool_name?: string;
+  provider?: string;
+  scopes?: string[];
+  url?: string;
+}
+
+/** Sends a message and yields the events of the answer. Aborting the signal ends the request, and with it the agent's work. */
+export async function* chat(user: User, chatID: string, text: string, signal: AbortSignal): AsyncGenerator<StreamEvent> {
+  const response = await fetch("/chat", {
+    method: "POST",
+    signal,
+    headers: { "Content-Type": "application/json", "SESSION-ID": user.session_id },
+    body: JSON.stringify({ session_id: chatID, input: [{ role: "user", content: [{ type: "text", text }] }] }),
+  });
+  if (response.status === 401) throw new LoginError();
+  if (!response.ok || !response.body) throw new Error(await detail(response));
+  let rest = "";
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    rest += value;
+    const blocks = rest.split("\n\n");
+    rest = blocks.pop() ?? "";
+    for (const block of blocks) {
+      const data = block
+        .split("\n")
+        .filter((line) => line.startsWith("data:"))
+        .map((line) => line.slice(5).trimStart())
+        .join("\n");
+      if (data === "" || data === "[DONE]") continue;
+      yield JSON.parse(data) as StreamEvent;
+    }
+  }
+}
