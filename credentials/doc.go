@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package credentials hands a user's credentials to tool functions.
 //
 // A [Source] supplies one kind of credential for the caller in the context. A

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package identity is the client of Alibaba Cloud Agent Identity.
 //
 // An agent has a workload identity. With it, and with proof of the user it

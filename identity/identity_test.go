@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package identity_test
 
 import (
@@ -77,7 +79,8 @@ func TestCallerKeys(t *testing.T) {
 	require.Equal(t, time.Unix(1000, 0), old.TokenExpiry())
 
 	distinct := []identity.Caller{
-		{}, old,
+		{},
+		old,
 		{UserToken: jwtOf(`{"iss":"is","sub":""}`)},
 		{UserToken: jwtOf(`{"iss":"","sub":"is"}`)},
 		{UserToken: jwtOf(`{"iss":"i","sub":"s2"}`)},

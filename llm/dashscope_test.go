@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package llm_test
 
 import (
@@ -112,7 +114,8 @@ func TestErrorShapes(t *testing.T) {
 		{"native", `{"code":"InvalidApiKey","message":"no","request_id":"r"}`, 401, llm.Error{StatusCode: 401, Code: "InvalidApiKey", Message: "no", RequestID: "r"}, llm.ErrInvalidKey},
 		{
 			"stream events that say they are JSON", "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"InvalidParameter\",\"message\":\"bad\",\"request_id\":\"r\"}\n", 400,
-			llm.Error{StatusCode: 400, Code: "InvalidParameter", Message: "bad", RequestID: "r"}, llm.ErrInvalidRequest,
+			llm.Error{StatusCode: 400, Code: "InvalidParameter", Message: "bad", RequestID: "r"},
+			llm.ErrInvalidRequest,
 		},
 		{"compatible", `{"error":{"message":"no model","type":"invalid_request_error","code":"model_not_found"},"request_id":"r"}`, 404, llm.Error{StatusCode: 404, Code: "model_not_found", Message: "no model", RequestID: "r"}, llm.ErrModelNotFound},
 		{"compatible without code", `{"error":{"message":"m","type":"access_denied","code":null}}`, 403, llm.Error{StatusCode: 403, Code: "access_denied", Message: "m"}, llm.ErrAccessDenied},

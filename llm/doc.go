@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package llm talks to language models: messages, tools, streaming, and a
 // client for DashScope (Alibaba Cloud Model Studio) that speaks its native
 // generation API.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tools describes Go functions to language models and calls them with
 // what a model wrote.
 //

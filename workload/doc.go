@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package workload is the agent's own identity: it knows the name of the
 // workload identity, and obtains and keeps workload access tokens and STS
 // sessions for each caller.

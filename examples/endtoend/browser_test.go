@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package main
 
 import (
@@ -144,8 +146,10 @@ func (b *browser) finishSignIn(back url.Values) (int, string) {
 	return b.do(http.MethodPost, "/callback_for_oauth", map[string]string{"code": back.Get("code"), "state": back.Get("state")})
 }
 
-var field = regexp.MustCompile(`<input type="hidden" name="([a-z]+)" value="([^"]*)">`)
-var action = regexp.MustCompile(`<form method="post" action="([^"]+)">`)
+var (
+	field  = regexp.MustCompile(`<input type="hidden" name="([a-z]+)" value="([^"]*)">`)
+	action = regexp.MustCompile(`<form method="post" action="([^"]+)">`)
+)
 
 // signInPage goes through the local cloud's sign-in until it leads back to the
 // backend.

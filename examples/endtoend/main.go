@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command endtoend is the full sample: a user signs in, chats with an agent,
 // and the agent's tools act with that user's credentials.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package identitytest is the local cloud as a test server: Agent Identity
 // with verified signatures, an OpenID Connect and OAuth 2.1 server, a
 // DashScope endpoint with a simulated model, and example resources. Everything

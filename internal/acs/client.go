@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package acs
 
 import (
@@ -235,12 +237,14 @@ func (c *Client) decode(req *Request, resp *http.Response, body []byte, out any)
 		meta.RequestID = err.RequestID
 		return meta, err
 	}
-	var id struct{ RequestId string } //nolint:revive // the wire's spelling
+	var id struct {
+		RequestID string `json:"RequestId"`
+	}
 	if err := json.Unmarshal(body, &id); err != nil {
 		return meta, malformed(req, resp, "the answer is "+contentKind(resp.Header, body)+", not a JSON object")
 	}
-	if id.RequestId != "" {
-		meta.RequestID = id.RequestId
+	if id.RequestID != "" {
+		meta.RequestID = id.RequestID
 	}
 	if out == nil {
 		return meta, nil

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package acs calls Alibaba Cloud OpenAPI operations over net/http.
 //
 // It knows how a call travels: RPC style (parameters in a form or in the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package emulator is the local cloud: Agent Identity, an OAuth and OpenID
 // Connect server, a DashScope endpoint and example resources, on one loopback
 // listener, one clock and one record of calls. They speak the real wire

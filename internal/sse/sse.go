@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package sse reads and writes server-sent events as the HTML standard
 // defines them (WHATWG HTML 9.2), with bounds on what a peer may send.
 package sse

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tokencache is the credential cache behind workload, credentials and
 // the base credentials of identity: many keys, one load for each at a time.
 //

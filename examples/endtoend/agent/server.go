@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package agent is the sample's agent service: POST /process answers a user's
 // message with a reason-act loop over a model and tools, as a stream of events;
 // GET /health says that it runs.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package backend
 
 import (
@@ -15,7 +17,6 @@ import (
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/idtoken"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
-	"github.com/agent-identity/agent-identity-go/identity"
 )
 
 const (
@@ -50,8 +51,6 @@ type session struct {
 	IDToken  string    `json:"id_token"`
 	TokenEnd time.Time `json:"token_end"`
 }
-
-func (s *session) token() identity.Secret { return identity.NewSecret(s.IDToken) }
 
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))

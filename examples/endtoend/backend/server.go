@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package backend is the sample's backend: it signs users in, relays their
 // chat to the agent, and takes part in their consent.
 //

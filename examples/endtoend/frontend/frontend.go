@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package frontend is the sample's web page: its sources under src, and under
 // dist what Vite built of them, embedded so that Go alone runs it.
 package frontend

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package idtoken verifies users' ID tokens, for the backend at sign-in and
 // again for the agent, which trusts nobody to have done it before.
 package idtoken

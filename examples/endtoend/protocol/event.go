@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package protocol is the stream between agent, backend and page: the agent
 // runtime's event protocol v1.0.0, as the original sample speaks it, and one
 // addition of ours, the authorization event.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package store keeps the little state that the services of the sample have:
 // logins, pending logins and consents, conversations. Each service has a store
 // of its own; every entry ends by itself.

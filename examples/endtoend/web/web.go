@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package web is what the sample's two HTTP services share: request ids, a
 // line of log for each request, answers in JSON, and recovery from panics.
 package web

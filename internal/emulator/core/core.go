@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package core is what the services of the local cloud stand on: one clock,
 // one record of calls, pages, and the guard in front of every listener.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dashscope is the local cloud's DashScope endpoint. It speaks the
 // native generation API; behind it stands no language model but a rule-based
 // simulation, which says so in its answers.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package demo holds the local cloud's example resources: a weather service
 // that wants an API key, a schedule service that wants a request signed with
 // STS credentials, and a time service that wants an OAuth2 access token. What

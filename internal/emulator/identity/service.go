@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package identity is the local cloud's Agent Identity: the data plane
 // (agentidentitydata 2025-11-27) and of the control plane (agentidentity
 // 2025-09-01) CreateWorkloadIdentity, over their real wire protocol.

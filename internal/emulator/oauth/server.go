@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package oauth is the local cloud's OAuth 2.1 and OpenID Connect server. It
 // signs users in for applications (the inbound side) and lets them grant
 // access to what agents need (the outbound side).
