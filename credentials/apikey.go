@@ -84,17 +84,26 @@ func (s *APIKeySource) load(ctx context.Context) (APIKey, time.Time, error) {
 		})
 		return err
 	})
-	return key, expiry(s.life, key.Key), err
+	return key, expiry(ctx, s.life, key.Key), err
 }
 
-// expiry is when a credential of unknown expiry is to be dropped: a JWT's own
-// end may only shorten its life. The zero time keeps it for nobody.
-func expiry(life time.Duration, secret identity.Secret) time.Time {
+// expiry is when a credential of unknown expiry is to be dropped: its own end,
+// if it is a JWT, and the end of the user's token may only shorten its life.
+// The zero time keeps it for nobody.
+func expiry(ctx context.Context, life time.Duration, secret identity.Secret) time.Time {
 	if life <= 0 {
 		return time.Time{}
 	}
-	expires := time.Now().Add(life)
+	now := time.Now()
+	expires := now.Add(life)
 	if end := identity.JWTExpiry(secret); !end.IsZero() && end.Before(expires) {
+		expires = end
+	}
+	caller, _ := identity.FromContext(ctx)
+	if end := caller.TokenExpiry(); !end.IsZero() && end.Before(expires) {
+		if !end.After(now) {
+			return time.Time{} // the service took the user's token all the same
+		}
 		expires = end
 	}
 	return expires

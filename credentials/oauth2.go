@@ -189,17 +189,19 @@ func (s *OAuth2Source) load(ctx context.Context) (OAuth2Token, time.Time, error)
 		token, err := s.ask(ctx, c)
 		switch {
 		case err == nil:
-			return token, s.expiry(token), nil
+			return token, s.expiry(ctx, token), nil
 		case c.pending():
 			return OAuth2Token{}, time.Time{}, err
 		}
 		// That consent has just ended without a token: begin another.
 	}
 	token, err := s.ask(ctx, nil)
-	return token, s.expiry(token), err
+	return token, s.expiry(ctx, token), err
 }
 
-func (s *OAuth2Source) expiry(token OAuth2Token) time.Time { return expiry(s.life, token.AccessToken) }
+func (s *OAuth2Source) expiry(ctx context.Context, token OAuth2Token) time.Time {
+	return expiry(ctx, s.life, token.AccessToken)
+}
 
 // ask sends the full request, as the next step of consent c or, with nil, as
 // the first. A token that comes ends c for all who wait.
@@ -266,8 +268,8 @@ func (s *OAuth2Source) await(ctx context.Context, c *consent) (OAuth2Token, erro
 		}
 		// Through the cache, so that the next call of this caller finds it.
 		caller, _ := identity.FromContext(ctx)
-		return s.cache.Get(ctx, caller.Key(), func(context.Context) (OAuth2Token, time.Time, error) {
-			return c.token, s.expiry(c.token), nil
+		return s.cache.Get(ctx, caller.Key(), func(ctx context.Context) (OAuth2Token, time.Time, error) {
+			return c.token, s.expiry(ctx, c.token), nil
 		})
 	case <-timer.C:
 		return OAuth2Token{}, ErrAuthorizationTimeout

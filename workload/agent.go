@@ -233,6 +233,14 @@ func (a *Agent) assumeRole(ctx context.Context, opts SessionOptions) (*identity.
 	if life := time.Until(expires); life > 0 {
 		expires = expires.Add(-min(time.Minute, life/10))
 	}
+	// What stands for a user is not kept past the user's own token.
+	caller, _ := identity.FromContext(ctx)
+	if end := caller.TokenExpiry(); !end.IsZero() && end.Before(expires) && !time.Now().After(expires) {
+		expires = end
+		if !end.After(time.Now()) {
+			expires = time.Time{} // the service took it all the same
+		}
+	}
 	return &role.Credentials, expires, nil
 }
 

@@ -402,7 +402,7 @@ func TestRunAnnouncesAndStops(t *testing.T) {
 	ready := regexp.MustCompile(`(?m)^ready (http://localhost:\d+)$`)
 	require.Eventually(t, func() bool { return ready.MatchString(out.String()) }, 10*time.Second, 5*time.Millisecond)
 	require.Contains(t, out.String(), "simulation")
-	resp, err := http.Get(ready.FindStringSubmatch(out.String())[1] + "/health") //nolint:noctx // ended by the stop
+	resp, err := http.Get(ready.FindStringSubmatch(out.String())[1] + "/health")
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, 200, resp.StatusCode)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -301,9 +302,7 @@ func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*htt
 
 	if req.Anonymous {
 		query = make(Params, len(req.Query)+5)
-		for k, v := range req.Query {
-			query[k] = v
-		}
+		maps.Copy(query, req.Query)
 		query["Action"] = req.Action
 		query["Version"] = req.Version
 		query["Format"] = "json"
@@ -312,9 +311,7 @@ func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*htt
 	} else {
 		if cred.BearerToken != "" {
 			query = make(Params, len(req.Query)+1)
-			for k, v := range req.Query {
-				query[k] = v
-			}
+			maps.Copy(query, req.Query)
 			query["SignatureType"] = "BEARERTOKEN"
 		}
 		sum := sha256.Sum256(body)

@@ -22,17 +22,15 @@ const (
 // retryable reports whether a failed attempt may be made again: always where
 // the service did not act on it, else only for repeatable calls.
 func retryable(err error, repeatable bool) bool {
-	var apiErr *Error
-	if errors.As(err, &apiErr) {
+	if apiErr, ok := errors.AsType[*Error](err); ok {
 		if apiErr.Throttled() {
 			return true
 		}
 		return repeatable && apiErr.StatusCode >= 500
 	}
-	var transportErr *TransportError
-	if errors.As(err, &transportErr) {
-		var op *net.OpError
-		neverSent := errors.As(transportErr.Err, &op) && op.Op == "dial"
+	if transportErr, ok := errors.AsType[*TransportError](err); ok {
+		op, ok := errors.AsType[*net.OpError](transportErr.Err)
+		neverSent := ok && op.Op == "dial"
 		return neverSent || repeatable
 	}
 	return false
@@ -42,8 +40,7 @@ func retryable(err error, repeatable bool) bool {
 // else exponential backoff with full jitter. ok is false when waiting makes
 // no sense.
 func wait(err error, n int) (d time.Duration, ok bool) {
-	var apiErr *Error
-	if errors.As(err, &apiErr) && apiErr.RetryAfter > 0 {
+	if apiErr, ok := errors.AsType[*Error](err); ok && apiErr.RetryAfter > 0 {
 		return apiErr.RetryAfter, apiErr.RetryAfter <= longestWait
 	}
 	ceiling := min(backoffBase<<(n-2), backoffCap)

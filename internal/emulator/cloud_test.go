@@ -56,7 +56,7 @@ func newBrowser(t *testing.T) *http.Client {
 
 func get(t *testing.T, b *http.Client, address string) (*http.Response, string) {
 	t.Helper()
-	resp, err := b.Get(address) //nolint:noctx // a test
+	resp, err := b.Get(address)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -66,7 +66,7 @@ func get(t *testing.T, b *http.Client, address string) (*http.Response, string) 
 
 func post(t *testing.T, b *http.Client, address string, form url.Values) (*http.Response, string) {
 	t.Helper()
-	resp, err := b.PostForm(address, form) //nolint:noctx // a test
+	resp, err := b.PostForm(address, form)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)

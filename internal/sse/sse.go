@@ -44,7 +44,7 @@ func Read(r io.Reader, maxEvent int) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		lines := lineReader{r: bufio.NewReaderSize(r, 16<<10)}
 		var ev Event
-		any, size := false, 0
+		filled, size := false, 0
 		for first := true; ; first = false {
 			line, err := lines.next(maxEvent - size)
 			if err == io.EOF {
@@ -58,13 +58,13 @@ func Read(r io.Reader, maxEvent int) iter.Seq2[Event, error] {
 				line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 			}
 			if len(line) == 0 {
-				if any && !yield(ev, nil) {
+				if filled && !yield(ev, nil) {
 					return
 				}
-				ev, any, size = Event{}, false, 0
+				ev, filled, size = Event{}, false, 0
 				continue
 			}
-			any = true
+			filled = true
 			size += len(line) + 1
 			ev.add(line)
 		}

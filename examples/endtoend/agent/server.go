@@ -48,7 +48,7 @@ type Server struct {
 	cfg     Config
 	handler http.Handler
 
-	closing context.Context //nolint:containedctx // ends when the service does
+	closing context.Context
 	abort   context.CancelFunc
 
 	mu   sync.Mutex // guards busy

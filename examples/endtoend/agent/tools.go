@@ -37,13 +37,13 @@ type ToolConfig struct {
 
 // Arguments of the tools, as the model writes them.
 type (
-	WeatherQuery struct {
+	weatherQuery struct {
 		City string `json:"city,omitempty" jsonschema:"the city, for example Hangzhou; without one the user's home city"`
 	}
-	ScheduleQuery struct {
+	scheduleQuery struct {
 		Date string `json:"date,omitempty" jsonschema:"the day as YYYY-MM-DD; without one today"`
 	}
-	TimeQuery struct {
+	timeQuery struct {
 		Timezone string `json:"timezone,omitempty" jsonschema:"IANA time zone, for example Asia/Shanghai; without one the user's"`
 	}
 )
@@ -82,16 +82,16 @@ func newServiceClient(serviceURL string) (*serviceClient, error) {
 	return &serviceClient{url: strings.TrimRight(serviceURL, "/"), http: &http.Client{Timeout: 10 * time.Second}, acs: signed}, nil
 }
 
-func (c *serviceClient) weather(ctx context.Context, key credentials.APIKey, in WeatherQuery) (json.RawMessage, error) {
+func (c *serviceClient) weather(ctx context.Context, key credentials.APIKey, in weatherQuery) (json.RawMessage, error) {
 	return c.get(ctx, "/demo/weather", url.Values{"city": {in.City}}, "X-Api-Key", key.Key.Reveal())
 }
 
-func (c *serviceClient) time(ctx context.Context, token credentials.OAuth2Token, in TimeQuery) (json.RawMessage, error) {
+func (c *serviceClient) time(ctx context.Context, token credentials.OAuth2Token, in timeQuery) (json.RawMessage, error) {
 	return c.get(ctx, "/demo/time", url.Values{"timezone": {in.Timezone}}, "Authorization", "Bearer "+token.AccessToken.Reveal())
 }
 
 // schedule signs its request as every Alibaba Cloud service wants it.
-func (c *serviceClient) schedule(ctx context.Context, cred credentials.STSCredential, in ScheduleQuery) (json.RawMessage, error) {
+func (c *serviceClient) schedule(ctx context.Context, cred credentials.STSCredential, in scheduleQuery) (json.RawMessage, error) {
 	var out json.RawMessage
 	_, err := c.acs.Call(ctx, &acs.Request{
 		Action: "GetSchedule", Version: "2026-01-01", Method: http.MethodGet, Path: "/demo/schedule",

@@ -150,7 +150,7 @@ func (s *Server) finishLogin(w http.ResponseWriter, r *http.Request) {
 	}
 	s.setCookie(w, sessionCookie, id, sessionLife)
 	s.setCookie(w, browserCookie, "", -time.Second)
-	http.SetCookie(w, &http.Cookie{ //nolint:gosec // readable by scripts on purpose; worth nothing alone
+	http.SetCookie(w, &http.Cookie{
 		Name: handleCookie, Value: in.Handle, Path: "/", MaxAge: int(sessionLife.Seconds()), Secure: s.secure, SameSite: http.SameSiteLaxMode,
 	})
 	s.log(r).Info("signed in", "subject", in.Subject)
@@ -217,11 +217,10 @@ func plain(err error) string {
 
 // session finds the signed-in user of a request; nil if there is none.
 func (s *Server) session(r *http.Request) (*session, error) {
-	c, err := r.Cookie(sessionCookie)
-	if err != nil || c.Value == "" {
-		return nil, nil
+	id := ""
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		id = digest(c.Value)
 	}
-	id := digest(c.Value)
 	b, err := s.cfg.Sessions.Get(r.Context(), "session/"+id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -288,7 +287,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.setCookie(w, sessionCookie, "", -time.Second)
-	http.SetCookie(w, &http.Cookie{Name: handleCookie, Path: "/", MaxAge: -1}) //nolint:gosec // deletes it
+	http.SetCookie(w, &http.Cookie{Name: handleCookie, Path: "/", MaxAge: -1})
 	s.log(r).Info("signed out", "subject", in.Subject)
 	web.JSON(w, http.StatusOK, map[string]string{"status": "signed out"})
 }

@@ -52,7 +52,7 @@ func Handle(log *slog.Logger, next http.Handler) http.Handler {
 		start := time.Now()
 		defer func() {
 			p := recover()
-			if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the value itself
+			if p != nil && p != http.ErrAbortHandler {
 				log.ErrorContext(r.Context(), "panic", "request_id", id, "path", r.URL.Path, "stack", string(debug.Stack()))
 				if rec.status == 0 {
 					Fail(rec, http.StatusInternalServerError, "internal error; the log has the details under request id "+id)

@@ -254,7 +254,7 @@ func (f *filler) text(name string, s *schemaNode, required bool) (any, bool) {
 			}
 		}
 	}
-	about := strings.Join(cutWords(name), " ") + " " + strings.ToLower(s.Description)
+	about := strings.Join(cutWords(name), " ") + " " + strings.ToLower(name+" "+s.Description)
 	is := func(words ...string) bool {
 		return slices.ContainsFunc(words, func(w string) bool {
 			if w[0] >= 0x80 {

@@ -37,7 +37,7 @@ func think(req *request, now time.Time) turn {
 	if len(results) > 0 {
 		t.content = wordResults(results, chinese)
 	} else if t.calls = chooseCalls(req, question, now); len(t.calls) == 0 {
-		t.content = smallTalk(req, question, chinese)
+		t.content = smallTalk(req, chinese)
 	}
 	if req.Parameters.EnableThinking {
 		t.reasoning = fmt.Sprintf("(simulated reasoning) The question is %.60q; %d tools are offered, %d fit.", question, len(req.Parameters.Tools), len(t.calls))
@@ -215,7 +215,7 @@ func (x *toolIndex) best(text string) (function, bool) {
 	return best, top >= minScore
 }
 
-func smallTalk(req *request, question string, chinese bool) string {
+func smallTalk(req *request, chinese bool) string {
 	var names []string
 	for _, f := range offered(req) {
 		names = append(names, f.Name)

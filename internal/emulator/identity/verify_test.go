@@ -33,7 +33,7 @@ func TestVectors(t *testing.T) {
 	require.NotEmpty(t, samples)
 	for _, s := range samples {
 		t.Run(s.Name, func(t *testing.T) {
-			make := func() *http.Request {
+			fresh := func() *http.Request {
 				r, err := http.NewRequestWithContext(t.Context(), s.Method, "http://host"+s.Path+"?"+s.QueryRaw, bytes.NewReader([]byte(s.Body)))
 				require.NoError(t, err)
 				for name, value := range s.SignedHeaders {
@@ -47,8 +47,8 @@ func TestVectors(t *testing.T) {
 			require.NotNil(t, m)
 			names := strings.Split(m[2], ";")
 			hash := hexSHA256([]byte(s.Body))
-			require.Nil(t, checkSignedHeaders(make(), names, []byte(s.Body)))
-			require.Equal(t, s.Signature, signatureOf(make(), names, hash, s.Secret))
+			require.Nil(t, checkSignedHeaders(fresh(), names, []byte(s.Body)))
+			require.Equal(t, s.Signature, signatureOf(fresh(), names, hash, s.Secret))
 
 			for what, change := range map[string]func(*http.Request){
 				"method": func(r *http.Request) { r.Method = "GET" },
@@ -58,17 +58,17 @@ func TestVectors(t *testing.T) {
 				"action": func(r *http.Request) { r.Header.Set("X-Acs-Action", "Other") },
 				"date":   func(r *http.Request) { r.Header.Set("X-Acs-Date", "2026-11-22T23:51:33Z") },
 			} {
-				r := make()
+				r := fresh()
 				change(r)
 				require.NotEqual(t, s.Signature, signatureOf(r, names, hash, s.Secret), what)
 			}
-			require.NotEqual(t, s.Signature, signatureOf(make(), names, hash, "another-secret"))
-			require.NotNil(t, checkSignedHeaders(make(), names, []byte(s.Body+"x")), "another body")
-			unsigned := make()
+			require.NotEqual(t, s.Signature, signatureOf(fresh(), names, hash, "another-secret"))
+			require.NotNil(t, checkSignedHeaders(fresh(), names, []byte(s.Body+"x")), "another body")
+			unsigned := fresh()
 			unsigned.Header.Set("X-Acs-Extra", "1")
 			require.NotNil(t, checkSignedHeaders(unsigned, names, []byte(s.Body)), "a header that is not signed")
 			for _, left := range []string{"x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"} {
-				r := make()
+				r := fresh()
 				r.Header.Del(left)
 				require.NotNil(t, checkSignedHeaders(r, names, []byte(s.Body)), left)
 			}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -233,9 +234,7 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request, req *authReque
 		return
 	}
 	q := u.Query()
-	for name, values := range params {
-		q[name] = values
-	}
+	maps.Copy(q, params)
 	if req.state != "" {
 		q.Set("state", req.state)
 	}

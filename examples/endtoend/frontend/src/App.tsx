@@ -1,9 +1,9 @@
 import { useCallback, useEffect, useState } from "react";
 import { beginSignIn, finishSignIn, me, signOut, type User } from "./api";
 import { Chat } from "./Chat";
-import { initialLanguage, saveLanguage, textsOf, type Language } from "./i18n";
+import { initialLanguage, saveLanguage, textsOf, type Language, type Texts } from "./i18n";
 
-type Login = { state: "loading" } | { state: "out"; problem?: string } | { state: "in"; user: User };
+type Login = { state: "loading" } | { state: "out"; problem?: string; notice?: string } | { state: "in"; user: User };
 
 // The code that the identity provider sends the browser back with works once,
 // so it is taken out of the address before anything else reads it.
@@ -41,7 +41,7 @@ export function App() {
     saveLanguage(language);
   }, [language]);
 
-  const expired = useCallback(() => setLogin({ state: "out", problem: t.loginExpired }), [t]);
+  const expired = useCallback(() => setLogin({ state: "out", notice: t.loginExpired }), [t]);
   const leave = useCallback(async (user: User) => {
     await signOut(user).catch(() => {});
     setLogin({ state: "out" });
@@ -62,13 +62,13 @@ export function App() {
         <button type="button" className="quiet" onClick={() => setLanguage(language === "en" ? "zh" : "en")}>{t.language}</button>
         {login.state === "in" && <button type="button" className="quiet" onClick={() => void leave(login.user)}>{t.signOut}</button>}
       </header>
-      {login.state === "out" && <SignIn t={t} problem={login.problem} />}
+      {login.state === "out" && <SignIn t={t} problem={login.problem} notice={login.notice} />}
       {login.state === "in" && <Chat key={login.user.session_id} t={t} user={login.user} onExpired={expired} />}
     </div>
   );
 }
 
-function SignIn({ t, problem }: { t: ReturnType<typeof textsOf>; problem?: string }) {
+function SignIn({ t, problem, notice }: { t: Texts; problem?: string; notice?: string }) {
   const [failed, setFailed] = useState("");
   const [busy, setBusy] = useState(false);
   async function begin() {
@@ -85,6 +85,7 @@ function SignIn({ t, problem }: { t: ReturnType<typeof textsOf>; problem?: strin
     <main className="signin">
       <h1>{t.title}</h1>
       <p>{t.subtitle}</p>
+      {notice && <p role="status">{notice}</p>}
       {(problem || failed) && <p className="error" role="alert">{t.signInFailed}: {failed || problem}</p>}
       <button type="button" className="primary" disabled={busy} onClick={() => void begin()}>{t.signIn}</button>
       <p className="hint">{t.signInHint}</p>
