@@ -47,7 +47,6 @@ func WritePage(w http.ResponseWriter, status int, title string, body *template.T
 	var inner, whole bytes.Buffer
 	err := body.Execute(&inner, data)
 	if err == nil {
-
 		err = page.Execute(&whole, struct {
 			Title string
 			Body  template.HTML
