@@ -125,16 +125,21 @@ func (c *consent) poll(ctx context.Context, s *OAuth2Source) {
 			return
 		case isPending(err):
 		default:
-			apiErr, ok := errors.AsType[*identity.APIError](err)
-			if ok && !apiErr.Temporary() {
+			if ended(err) {
 				c.finish(OAuth2Token{}, err)
 				return
 			}
-			if ok && apiErr.RetryAfter > interval {
+			if apiErr, ok := errors.AsType[*identity.APIError](err); ok && apiErr.RetryAfter > interval {
 				interval = min(apiErr.RetryAfter, time.Minute)
 			}
 		}
 	}
+}
+
+// ended reports whether the service refused to go on with a session for good.
+func ended(err error) bool {
+	apiErr, ok := errors.AsType[*identity.APIError](err)
+	return ok && !apiErr.Temporary()
 }
 
 func isPending(err error) bool {

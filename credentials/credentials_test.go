@@ -34,7 +34,7 @@ func TestTwentyParallelToolsCold(t *testing.T) {
 	agent, cloud := newAgent(t)
 	key := credentials.NewAPIKeySource(agent, credentials.APIKeyConfig{Provider: identitytest.APIKeyProvider})
 	sts := credentials.NewSTSSource(agent, credentials.STSConfig{})
-	tool := credentials.Require(credentials.Both[credentials.APIKey, credentials.STSCredential](key, sts),
+	tool := credentials.Require(credentials.Both(key, sts),
 		func(_ context.Context, cred credentials.Pair[credentials.APIKey, credentials.STSCredential], in int) (string, error) {
 			return fmt.Sprint(cred.First.Key.Reveal() != "", cred.Second.AccessKeyID != "", in), nil
 		})
@@ -293,6 +293,32 @@ func TestConsentTimesOut(t *testing.T) {
 	go func() { _, err := src.Credential(ctx); done <- err }()
 	require.NotEqual(t, first.URL, (<-a.links).URL, "an expired session is replaced")
 	require.ErrorIs(t, <-done, credentials.ErrAuthorizationTimeout)
+}
+
+// A session that the service has forgotten is replaced, not asked for again
+// and again.
+func TestAForgottenSessionIsReplaced(t *testing.T) {
+	a := newApp(t)
+	src := credentials.NewOAuth2Source(a.agent, a.config())
+	ctx := identity.NewContext(t.Context(), identity.Caller{UserToken: a.cloud.IDToken("alice")})
+	var first, second *credentials.AuthorizationRequiredError
+	_, err := src.Credential(ctx)
+	require.ErrorAs(t, err, &first)
+	a.cloud.Advance(3 * time.Hour)
+	bob := identity.NewContext(t.Context(), identity.Caller{UserToken: a.cloud.IDToken("bob")})
+	_, err = src.Credential(bob) // sweeps what is long over
+	require.ErrorAs(t, err, &second)
+	ctx = identity.NewContext(t.Context(), identity.Caller{UserToken: a.cloud.IDToken("alice")})
+	_, err = src.Credential(ctx)
+	require.ErrorAs(t, err, &second)
+	require.NotEqual(t, first.URL, second.URL)
+	forgotten := 0
+	for _, c := range a.cloud.Calls() {
+		if c.Code == "EntityNotExists.Session" {
+			forgotten++
+		}
+	}
+	require.Equal(t, 1, forgotten)
 }
 
 func TestConsentObeysItsContext(t *testing.T) {

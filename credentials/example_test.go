@@ -118,7 +118,7 @@ func ExampleBoth() {
 	token := credentials.SourceFunc[credentials.WorkloadToken](func(context.Context) (credentials.WorkloadToken, error) {
 		return credentials.WorkloadToken{Token: identity.NewSecret("t")}, nil
 	})
-	tool := credentials.Require(credentials.Both[credentials.APIKey, credentials.WorkloadToken](key, token),
+	tool := credentials.Require(credentials.Both(key, token),
 		func(_ context.Context, c credentials.Pair[credentials.APIKey, credentials.WorkloadToken], in int) (string, error) {
 			return fmt.Sprint(c.First.Provider, " ", !c.Second.Token.IsZero(), " ", in), nil
 		})

@@ -187,10 +187,13 @@ func (s *OAuth2Source) load(ctx context.Context) (OAuth2Token, time.Time, error)
 
 	if c := consents.find(key); c != nil {
 		token, err := s.ask(ctx, c)
-		switch {
-		case err == nil:
+		if err == nil {
 			return token, s.expiry(ctx, token), nil
-		case c.pending():
+		}
+		if ended(err) {
+			c.finish(OAuth2Token{}, err) // the service does not know it any more
+		}
+		if c.pending() {
 			return OAuth2Token{}, time.Time{}, err
 		}
 		// That consent has just ended without a token: begin another.

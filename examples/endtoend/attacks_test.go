@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -283,8 +285,30 @@ func TestHostsAndOrigins(t *testing.T) {
 func TestNoSecretShows(t *testing.T) {
 	t.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "planted-environment-secret")
 	t.Setenv("AGENT_IDENTITY_WORKLOAD_ACCESS_TOKEN", "planted-workload-token")
-	a, logs := newApp(t, "-consent-timeout", "5s")
-	a.cloud.AddAPIKeyProvider(identitytest.APIKeyProvider, identity.NewSecret("planted-api-key"))
+	// The simulated model behind a proxy that writes down what it is shown.
+	var cloud *identitytest.Server
+	shown := &lockedBuffer{}
+	model := modelServer(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(io.TeeReader(r.Body, shown))
+		req, err := http.NewRequestWithContext(r.Context(), r.Method, cloud.ModelURL()+strings.TrimPrefix(r.URL.Path, "/api/v1"), bytes.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header = r.Header.Clone()
+		req.Header.Set("Authorization", "Bearer "+cloud.ModelKey().Reveal())
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer resp.Body.Close()
+		w.WriteHeader(resp.StatusCode)
+		_, _ = io.Copy(w, resp.Body)
+	})
+	a, logs := newApp(t, "-consent-timeout", "5s", "-model", model)
+	cloud = a.cloud
+	cloud.AddAPIKeyProvider(identitytest.APIKeyProvider, identity.NewSecret("planted-api-key"))
 	b := newBrowser(t, a)
 	b.user = "alice"
 	back := b.signInPage(b.authorizeURL())
@@ -299,7 +323,7 @@ func TestNoSecretShows(t *testing.T) {
 	require.NoError(t, err)
 	secrets := map[string]string{
 		"environment": "planted-environment-secret", "workload token": "planted-workload-token", "API key": "planted-api-key",
-		"model key": a.cloud.ModelKey().Reveal(), "code": back.Get("code"),
+		"model key": "sk-planted-model-key", "code": back.Get("code"),
 	}
 	cred, err := a.cloud.ClientConfig().Credential.GetCredential()
 	require.NoError(t, err)
@@ -334,6 +358,7 @@ func TestNoSecretShows(t *testing.T) {
 			"plain": secret, "hex": hex.EncodeToString([]byte(secret)), "base64": base64.StdEncoding.EncodeToString([]byte(secret)), "escaped": url.QueryEscape(secret),
 		} {
 			require.NotContains(t, produced, text, "%s (%s) in the log", name, form)
+			require.NotContains(t, shown.String(), text, "%s (%s) shown to the model", name, form)
 			if name != "session URI" && name != "user token" {
 				require.NotContains(t, b.seen.String(), text, "%s (%s) in the browser", name, form)
 			}
@@ -342,6 +367,8 @@ func TestNoSecretShows(t *testing.T) {
 	// Any JWT at all: ID tokens, access tokens.
 	require.NotContains(t, produced, "eyJ")
 	require.NotContains(t, b.seen.String(), "eyJ")
+	require.NotContains(t, shown.String(), "eyJ")
+	require.Contains(t, shown.String(), "get_current_time", "the model was shown the tools")
 	require.NotContains(t, produced, "STS.LOCAL", "not even ids of temporary keys")
 	require.Contains(t, produced, "GetResourceAPIKey", "the log was at its lowest level")
 }

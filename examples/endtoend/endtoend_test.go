@@ -345,6 +345,8 @@ func TestTheAgentVerifiesForItself(t *testing.T) {
 		status, body := b.do(http.MethodPost, a.agentURL+"/process", wrong)
 		require.Equal(t, 422, status, "%s: %s", wrong, body)
 	}
+	status, _ = b.do(http.MethodPost, a.agentURL+"/process", `{"input":"`+strings.Repeat("x", 5<<20)+`"}`)
+	require.Equal(t, 413, status)
 	status, body = b.do(http.MethodGet, a.agentURL+"/health", nil)
 	require.Equal(t, 200, status)
 	require.JSONEq(t, `{"status":"healthy","mode":"daemon_thread","runner":"ready"}`, body)

@@ -204,9 +204,17 @@ func (c *Client) attempt(ctx context.Context, req *Request, credential func(cont
 			return Meta{}, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	attemptCtx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	httpReq, err := c.build(ctx, req, cred)
+	// failed keeps the limit of an attempt apart from the caller's deadline:
+	// only the latter is context.DeadlineExceeded.
+	failed := func(err error) error {
+		if attemptCtx.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("nothing within %s", c.timeout)
+		}
+		return &TransportError{Op: req.Action, Host: c.base.Host, Err: err}
+	}
+	httpReq, err := c.build(attemptCtx, req, cred)
 	if err != nil {
 		return Meta{}, err
 	}
@@ -215,12 +223,12 @@ func (c *Client) attempt(ctx context.Context, req *Request, credential func(cont
 		if urlErr, ok := errors.AsType[*url.Error](err); ok {
 			err = urlErr.Err // without the URL
 		}
-		return Meta{}, &TransportError{Op: req.Action, Host: c.base.Host, Err: err}
+		return Meta{}, failed(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, c.maxResponse+1))
 	if err != nil {
-		return Meta{}, &TransportError{Op: req.Action, Host: c.base.Host, Err: fmt.Errorf("reading the answer: %w", err)}
+		return Meta{}, failed(fmt.Errorf("reading the answer: %w", err))
 	}
 	return c.decode(req, resp, body, out)
 }

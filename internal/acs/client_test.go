@@ -146,6 +146,13 @@ func TestAttemptTimeout(t *testing.T) {
 	_, err := c.Call(t.Context(), &Request{Action: "Do", Version: "1", Repeatable: true}, static, nil)
 	require.NoError(t, err)
 	require.Equal(t, int32(2), n.Load())
+
+	n.Store(0)
+	_, err = c.Call(t.Context(), &Request{Action: "Do", Version: "1"}, static, nil)
+	var transport *TransportError
+	require.ErrorAs(t, err, &transport)
+	require.ErrorContains(t, err, "nothing within 50ms")
+	require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller's deadline has not passed")
 }
 
 func TestErrorShapes(t *testing.T) {

@@ -25,6 +25,9 @@ import (
 // Usually one of the two clocks is wrong.
 var ErrExpiredOnArrival = errors.New("credential had expired when it arrived")
 
+// ErrTimeout reports a load that took longer than Config.LoadTimeout.
+var ErrTimeout = errors.New("fetching the credential took too long")
+
 // Config configures a [Cache]. The zero value is right for most.
 type Config struct {
 	// MaxEntries bounds the values kept; the least recently used go first.
@@ -210,9 +213,13 @@ func (c *Cache[K, V]) load(ctx context.Context, l *call[V], load func(context.Co
 			l.err = fmt.Errorf("tokencache: load panicked with a %T at\n%s", p, debug.Stack())
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	l.value, expires, l.err = load(ctx)
+	l.value, expires, l.err = load(limited)
+	if l.err != nil && limited.Err() != nil && ctx.Err() == nil {
+		// Not the waiters' own deadlines, and so not context.DeadlineExceeded.
+		l.err = fmt.Errorf("%w: nothing within %s", ErrTimeout, c.timeout)
+	}
 	return expires
 }
 

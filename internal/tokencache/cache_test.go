@@ -143,7 +143,8 @@ func TestLoadHasADeadline(t *testing.T) {
 			<-ctx.Done()
 			return 0, time.Time{}, ctx.Err()
 		})
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, ErrTimeout)
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 3*time.Second, time.Since(start))
 	})
 }

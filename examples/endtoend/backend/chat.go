@@ -19,9 +19,9 @@ import (
 
 const (
 	maxChatBody = 1 << 20
-	// agentSilence is how long the agent may send nothing at all; it sends a
-	// sign of life every 15 seconds.
-	agentSilence = time.Minute
+	// agentSilence is how long the agent may send nothing at all. Ours sends a
+	// sign of life every 15 seconds; the original's sends none.
+	agentSilence = 3 * time.Minute
 )
 
 var chatIDPattern = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,128}$`)

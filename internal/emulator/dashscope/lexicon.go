@@ -21,7 +21,7 @@ type concept struct {
 // does not matter.
 var concepts = []concept{
 	{"weather", stems("weather forecast temperature rain rainy snow sunny cloudy wind windy climate humidity meteo meteorological umbrella degrees"), list("天气 气温 温度 下雨 降雨 下雪 晴 预报 湿度 刮风 气象 带伞 冷不冷 热不热")},
-	{"clock", stems("time clock hour minute o'clock timezone now"), list("时间 几点 钟点 时刻 时区 时钟")},
+	{"clock", stems("time clock hour minute o'clock timezone now date weekday"), list("时间 几点 钟点 时刻 时区 时钟 日期 几号 星期几 礼拜几")},
 	{"schedule", stems("schedule calendar agenda meeting appointment event plan planner diary itinerary busy free"), list("日程 日历 安排 会议 行程 约会 日曆 议程 档期")},
 	{"mail", stems("mail email inbox message send reply letter"), list("邮件 邮箱 收件箱 发信 信件 消息")},
 	{"document", stems("document doc page wiki note notes knowledge dingtalk"), list("文档 笔记 知识库 钉钉")},

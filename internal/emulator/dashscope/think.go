@@ -61,6 +61,9 @@ func isChinese(s string) bool {
 // clauseEnd separates what is asked for in one message.
 var clauseEnd = regexp.MustCompile(`[?!;,\n？！；，。、]+|\.\s|\.$|(?i:\band\b|\bthen\b|\balso\b|\bas well as\b|\bplus\b)|以及|还有|并且|然后|同时|和|再`)
 
+// assignment is a clause that gives a parameter rather than asks for something.
+var assignment = regexp.MustCompile(`^\s*[\p{L}_]+\s*[:：=]\s*\S`)
+
 // chooseCalls finds the tools that a question is about, by what it means.
 func chooseCalls(req *request, question string, now time.Time) []toolCall {
 	tools := offered(req)
@@ -88,6 +91,10 @@ func chooseCalls(req *request, question string, now time.Time) []toolCall {
 		var before *wish
 		if n := len(wishes); n > 0 {
 			before = &wishes[n-1]
+		}
+		if before != nil && assignment.MatchString(clause) {
+			before.clause += ", " + clause // "…, date: 2026-01-31"
+			continue
 		}
 		best, ok := index.best(clause)
 		switch another := before != nil && place(clause) != "" && wantsPlace(before.tool); {
