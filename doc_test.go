@@ -51,7 +51,7 @@ func TestImportsRunOneWay(t *testing.T) {
 	allowed := map[string][]string{
 		"identity":    {"internal/acs", "internal/tokencache"},
 		"workload":    {"identity", "internal/tokencache"},
-		"credentials": {"identity", "workload", "internal/tokencache"},
+		"credentials": {"identity", "workload"},
 		"tools":       {"identity", "workload", "credentials"},
 		"llm":         {"identity", "internal/sse"},
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
-	"github.com/agent-identity/agent-identity-go/internal/tokencache"
 	"github.com/agent-identity/agent-identity-go/workload"
 )
 
@@ -36,7 +35,8 @@ type APIKeySource struct {
 	agent    *workload.Agent
 	provider string
 	life     time.Duration
-	cache    *tokencache.Cache[identity.CallerKey, APIKey]
+	key      workload.CacheKey
+	loader   func(context.Context) (APIKey, time.Time, error) // load, bound once
 }
 
 var (
@@ -49,11 +49,12 @@ var (
 func NewAPIKeySource(agent *workload.Agent, cfg APIKeyConfig) *APIKeySource {
 	s := &APIKeySource{
 		agent: agent, provider: cfg.Provider, life: DefaultAPIKeyLife,
-		cache: tokencache.New[identity.CallerKey, APIKey](tokencache.Config{}),
+		key: workload.CacheKey{Kind: workload.KindAPIKey, Provider: cfg.Provider},
 	}
 	if cfg.Life != nil {
 		s.life = *cfg.Life
 	}
+	s.loader = s.load
 	return s
 }
 
@@ -62,8 +63,7 @@ func (s *APIKeySource) Credential(ctx context.Context) (APIKey, error) {
 	if s.provider == "" {
 		return APIKey{}, errNoProvider("APIKeyConfig")
 	}
-	caller, _ := identity.FromContext(ctx)
-	key, err := s.cache.Get(ctx, caller.Key(), s.load)
+	key, err := workload.Cached(ctx, s.agent, s.key, s.loader)
 	if err != nil {
 		return APIKey{}, wrap(s.provider, err)
 	}
@@ -72,8 +72,7 @@ func (s *APIKeySource) Credential(ctx context.Context) (APIKey, error) {
 
 // Reject drops key for the caller in ctx, if it is still the one kept.
 func (s *APIKeySource) Reject(ctx context.Context, key APIKey) {
-	caller, _ := identity.FromContext(ctx)
-	s.cache.Drop(caller.Key(), func(kept APIKey) bool { return kept.Key.Equal(key.Key) })
+	workload.Reject(ctx, s.agent, s.key, func(kept APIKey) bool { return kept.Key.Equal(key.Key) })
 }
 
 func (s *APIKeySource) load(ctx context.Context) (APIKey, time.Time, error) {

@@ -4,13 +4,13 @@ package credentials
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
-	"github.com/agent-identity/agent-identity-go/internal/tokencache"
 	"github.com/agent-identity/agent-identity-go/workload"
 )
 
@@ -79,7 +79,8 @@ type OAuth2Source struct {
 	cfg    OAuth2Config
 	life   time.Duration
 	params string // canonical form of what a grant depends on
-	cache  *tokencache.Cache[identity.CallerKey, OAuth2Token]
+	key    workload.CacheKey
+	loader func(context.Context) (OAuth2Token, time.Time, error) // load, bound once
 }
 
 var (
@@ -96,11 +97,12 @@ func NewOAuth2Source(agent *workload.Agent, cfg OAuth2Config) *OAuth2Source {
 	}
 	s := &OAuth2Source{
 		agent: agent, cfg: cfg, life: DefaultOAuth2Life, params: canonicalParams(cfg),
-		cache: tokencache.New[identity.CallerKey, OAuth2Token](tokencache.Config{}),
 	}
+	s.key = workload.CacheKey{Kind: workload.KindOAuth2, Provider: cfg.Provider, Params: sha256.Sum256([]byte(s.params))}
 	if cfg.Life != nil {
 		s.life = *cfg.Life
 	}
+	s.loader = s.load
 	return s
 }
 
@@ -143,7 +145,7 @@ func (s *OAuth2Source) Credential(ctx context.Context) (OAuth2Token, error) {
 	if caller.Key().IsZero() {
 		return OAuth2Token{}, wrap(s.cfg.Provider, identity.ErrNoCaller)
 	}
-	token, err := s.cache.Get(ctx, caller.Key(), s.load)
+	token, err := workload.Cached(ctx, s.agent, s.key, s.loader)
 	if err == nil {
 		return token, nil
 	}
@@ -160,8 +162,7 @@ func (s *OAuth2Source) Credential(ctx context.Context) (OAuth2Token, error) {
 
 // Reject drops token for the caller in ctx, if it is still the one kept.
 func (s *OAuth2Source) Reject(ctx context.Context, token OAuth2Token) {
-	caller, _ := identity.FromContext(ctx)
-	s.cache.Drop(caller.Key(), func(kept OAuth2Token) bool { return kept.AccessToken.Equal(token.AccessToken) })
+	workload.Reject(ctx, s.agent, s.key, func(kept OAuth2Token) bool { return kept.AccessToken.Equal(token.AccessToken) })
 }
 
 // pendingError carries a consent out of the cache, which keeps no errors.
@@ -270,8 +271,7 @@ func (s *OAuth2Source) await(ctx context.Context, c *consent) (OAuth2Token, erro
 			return OAuth2Token{}, c.err
 		}
 		// Through the cache, so that the next call of this caller finds it.
-		caller, _ := identity.FromContext(ctx)
-		return s.cache.Get(ctx, caller.Key(), func(ctx context.Context) (OAuth2Token, time.Time, error) {
+		return workload.Cached(ctx, s.agent, s.key, func(ctx context.Context) (OAuth2Token, time.Time, error) {
 			return c.token, s.expiry(ctx, c.token), nil
 		})
 	case <-timer.C:

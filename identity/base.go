@@ -32,7 +32,7 @@ type baseCredential struct {
 
 func newBaseCredential(given credentials.Credential) *baseCredential {
 	return &baseCredential{
-		cache: tokencache.New[struct{}, acs.Credential](tokencache.Config{MaxEntries: 1, LoadTimeout: time.Minute}),
+		cache: tokencache.New[struct{}, acs.Credential](tokencache.Config[struct{}]{MaxEntries: 1, LoadTimeout: time.Minute}),
 		busy:  make(chan struct{}, 1),
 		chain: given,
 	}

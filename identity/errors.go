@@ -113,6 +113,9 @@ func (e *APIError) Temporary() bool {
 	return errors.Is(e, ErrThrottled) || errors.Is(e, ErrUnavailable)
 }
 
+// RetryDelay is RetryAfter.
+func (e *APIError) RetryDelay() time.Duration { return e.RetryAfter }
+
 // Is makes errors.Is find the kinds of failure.
 func (e *APIError) Is(target error) bool {
 	switch target {

@@ -8,12 +8,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
-	"github.com/agent-identity/agent-identity-go/internal/tokencache"
 )
 
 // DefaultTokenLife is how long a workload access token is kept. The service
@@ -71,8 +71,7 @@ type Agent struct {
 	accessToken identity.Secret
 	useSTS      bool
 	tokenLife   time.Duration
-	tokens      *tokencache.Cache[identity.CallerKey, identity.Secret]
-	sessions    *tokencache.Cache[sessionKey, *identity.STSCredentials]
+	caches      *caches
 }
 
 // New makes an agent. It reads the environment and the configuration file, as
@@ -90,8 +89,7 @@ func New(cfg Config) (*Agent, error) {
 		name:        n,
 		accessToken: cfg.AccessToken,
 		tokenLife:   DefaultTokenLife,
-		tokens:      tokencache.New[identity.CallerKey, identity.Secret](tokencache.Config{MaxEntries: cfg.MaxEntries}),
-		sessions:    tokencache.New[sessionKey, *identity.STSCredentials](tokencache.Config{MaxEntries: cfg.MaxEntries}),
+		caches:      newCaches(cfg.MaxEntries),
 	}
 	if cfg.TokenLife != nil {
 		a.tokenLife = *cfg.TokenLife
@@ -119,7 +117,7 @@ func (a *Agent) Token(ctx context.Context) (identity.Secret, error) {
 	if caller.Key().IsZero() && !a.accessToken.IsZero() {
 		return a.accessToken, nil
 	}
-	return a.tokens.Get(ctx, caller.Key(), func(ctx context.Context) (identity.Secret, time.Time, error) {
+	return Cached(ctx, a, CacheKey{Kind: KindWorkloadToken}, func(ctx context.Context) (identity.Secret, time.Time, error) {
 		token, err := a.fetchToken(ctx, caller)
 		return token, a.tokenExpiry(caller), err
 	})
@@ -159,8 +157,7 @@ func (a *Agent) tokenExpiry(caller identity.Caller) time.Time {
 // RejectToken drops token for the caller in ctx, if it is still the one kept,
 // because the service or a resource did not accept it.
 func (a *Agent) RejectToken(ctx context.Context, token identity.Secret) {
-	caller, _ := identity.FromContext(ctx)
-	a.tokens.Drop(caller.Key(), token.Equal)
+	Reject(ctx, a, CacheKey{Kind: KindWorkloadToken}, token.Equal)
 }
 
 // SessionOptions narrow an STS session. The zero value is the whole role for
@@ -173,24 +170,22 @@ type SessionOptions struct {
 	Duration time.Duration
 }
 
-type sessionKey struct {
-	caller   identity.CallerKey
-	policy   [sha256.Size]byte
-	duration time.Duration
-}
-
-func keyOf(ctx context.Context, opts SessionOptions) sessionKey {
-	caller, _ := identity.FromContext(ctx)
-	return sessionKey{caller.Key(), sha256.Sum256([]byte(opts.Policy)), opts.Duration}
+// key pins everything that a session depends on.
+func (o SessionOptions) key() CacheKey {
+	if o.Duration <= 0 {
+		o.Duration = defaultSession
+	}
+	return CacheKey{Kind: KindSTS, Params: sha256.Sum256(fmt.Appendf(nil, "%d:%s", o.Duration, o.Policy))}
 }
 
 // Session returns STS credentials of the workload identity's RAM role on
 // behalf of the caller in ctx. They are kept until shortly before they end.
 func (a *Agent) Session(ctx context.Context, opts SessionOptions) (identity.STSCredentials, error) {
-	if opts.Duration <= 0 {
-		opts.Duration = time.Hour
+	key := wholeRole
+	if opts != (SessionOptions{}) {
+		key = opts.key()
 	}
-	cred, err := a.sessions.Get(ctx, keyOf(ctx, opts), func(ctx context.Context) (*identity.STSCredentials, time.Time, error) {
+	cred, err := Cached(ctx, a, key, func(ctx context.Context) (*identity.STSCredentials, time.Time, error) {
 		return a.assumeRole(ctx, opts)
 	})
 	if err != nil {
@@ -199,17 +194,22 @@ func (a *Agent) Session(ctx context.Context, opts SessionOptions) (identity.STSC
 	return *cred, nil
 }
 
+const defaultSession = time.Hour
+
+// wholeRole is the key of the commonest session, made once.
+var wholeRole = SessionOptions{}.key()
+
 // RejectSession drops cred for the caller in ctx, if it is still the one kept.
 func (a *Agent) RejectSession(ctx context.Context, opts SessionOptions, cred identity.STSCredentials) {
-	if opts.Duration <= 0 {
-		opts.Duration = time.Hour
-	}
-	a.sessions.Drop(keyOf(ctx, opts), func(kept *identity.STSCredentials) bool {
+	Reject(ctx, a, opts.key(), func(kept *identity.STSCredentials) bool {
 		return kept.AccessKeyID == cred.AccessKeyID && kept.SecurityToken.Equal(cred.SecurityToken)
 	})
 }
 
 func (a *Agent) assumeRole(ctx context.Context, opts SessionOptions) (*identity.STSCredentials, time.Time, error) {
+	if opts.Duration <= 0 {
+		opts.Duration = defaultSession
+	}
 	var role *identity.AssumedRole
 	err := a.withToken(ctx, func(token identity.Secret) (err error) {
 		role, err = a.client.AssumeRoleForWorkloadIdentity(ctx, &identity.AssumeRoleRequest{
@@ -224,14 +224,10 @@ func (a *Agent) assumeRole(ctx context.Context, opts SessionOptions) (*identity.
 		return nil, time.Time{}, err
 	}
 	// The server's clock and its expiry tell how long the session lives even
-	// where the local clock is wrong. Whoever gets it shortly before the end
-	// still needs time to use it.
+	// where the local clock is wrong.
 	expires := role.Credentials.Expiration
 	if !role.ServerTime.IsZero() {
 		expires = time.Now().Add(expires.Sub(role.ServerTime))
-	}
-	if life := time.Until(expires); life > 0 {
-		expires = expires.Add(-min(time.Minute, life/10))
 	}
 	// What stands for a user is not kept past the user's own token.
 	caller, _ := identity.FromContext(ctx)

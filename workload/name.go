@@ -69,7 +69,7 @@ func resolveName(cfg Config) (*name, error) {
 	if n.request.AllowedReturnURLs == nil {
 		n.request.AllowedReturnURLs = []string{}
 	}
-	n.created = tokencache.New[struct{}, string](tokencache.Config{MaxEntries: 1, LoadTimeout: time.Minute})
+	n.created = tokencache.New[struct{}, string](tokencache.Config[struct{}]{MaxEntries: 1, LoadTimeout: time.Minute})
 	return n, nil
 }
 

@@ -6,8 +6,16 @@
 // It knows nothing of what it keeps. A load runs once for all who wait for
 // its key; each of them obeys its own ctx, and the load is cancelled only when
 // the last one has gone. A value is served until its expiry by the wall clock
-// or by the monotonic one, whichever comes first. The cache is bounded, has no
-// goroutine of its own and writes nothing to disk.
+// or by the monotonic one, whichever comes first.
+//
+// A value's life has three stretches. While it is fresh, it is served. Early
+// (shortly before its end), it is served, and the first who comes renews it in
+// the background. Late (in its last minute at most), callers wait for the
+// renewal, and still get the old value if that fails. A renewal that failed is
+// tried again with backoff.
+//
+// The cache is bounded, in all and for each owner, has no goroutine of its own
+// and writes nothing to disk.
 package tokencache
 
 import (
@@ -16,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -28,54 +37,90 @@ var ErrExpiredOnArrival = errors.New("credential had expired when it arrived")
 // ErrTimeout reports a load that took longer than Config.LoadTimeout.
 var ErrTimeout = errors.New("fetching the credential took too long")
 
+// ErrClosed reports a cache that has been closed.
+var ErrClosed = errors.New("the credential cache is closed")
+
 // Config configures a [Cache]. The zero value is right for most.
-type Config struct {
+type Config[K comparable] struct {
 	// MaxEntries bounds the values kept; the least recently used go first.
 	// If zero, 10,000.
 	MaxEntries int
+	// Owner tells whom a key belongs to, by a hash. If nil, keys have no
+	// owners.
+	Owner func(K) uint64
+	// MaxPerOwner bounds the values of one owner, so that one cannot push out
+	// the others'. If zero, 64.
+	MaxPerOwner int
 	// MaxLoads bounds the loads in flight over all keys. If zero, 32.
 	MaxLoads int
 	// LoadTimeout limits one load, counted from when it got its slot. If
 	// zero, 15 seconds.
 	LoadTimeout time.Duration
+	// Early is how long before its end a value of the given life is renewed
+	// in the background. If nil or zero, it is not.
+	Early func(life time.Duration) time.Duration
 }
+
+// Quarter is an early window of a quarter of a value's life.
+func Quarter(life time.Duration) time.Duration { return life / 4 }
 
 const shardCount = 32
 
 // Cache keeps values of type V by comparable key. It is safe for concurrent
 // use; make one with [New].
 type Cache[K comparable, V any] struct {
-	seed    maphash.Seed
-	shards  []shard[K, V]
-	slots   chan struct{}
-	timeout time.Duration
+	cfg    Config[K]
+	seed   maphash.Seed
+	shards []shard[K, V]
+	slots  chan struct{}
+
+	closing context.Context // ends with Close
+	end     context.CancelFunc
+	loads   sync.WaitGroup
 }
 
 type shard[K comparable, V any] struct {
-	limit int
+	limit, ownerLimit int
+	owner             func(K) uint64
 
 	mu      sync.Mutex // guards the rest
+	closed  bool
 	entries map[K]*list.Element
 	recent  list.List // of *entry[K, V], most recently used first
+	owned   map[uint64]int
 	loads   map[K]*call[V]
+	refused map[K]refusal
+	stats   Stats
 }
 
-// entry is immutable once it is in a shard.
+// entry is one value. Only used and the state of its renewal change.
 type entry[K comparable, V any] struct {
 	key   K
 	value V
 	wall  time.Time // expiry by the wall clock
 	mono  time.Time // expiry by the monotonic clock
+	early time.Time // from here on it is renewed; zero: never early
+	late  time.Time // from here on callers wait for the renewal
+
+	used     time.Time // when it was last moved to the front
+	failures int       // renewals that failed in a row
+	retry    time.Time // not before this is the renewal tried again
 }
 
 func (e *entry[K, V]) dead(now time.Time) bool {
 	return !now.Before(e.mono) || !now.Round(0).Before(e.wall)
 }
 
+// due reports whether the value is to be renewed now.
+func (e *entry[K, V]) due(now time.Time) bool {
+	return !e.early.IsZero() && !now.Before(e.early) && !now.Before(e.retry)
+}
+
 // call is one load that others may join.
 type call[V any] struct {
-	done   chan struct{} // closed when value and err are set
-	cancel context.CancelFunc
+	done       chan struct{} // closed when value and err are set
+	cancel     context.CancelFunc
+	background bool // goes on without waiters
 
 	waiters int  // guarded by the shard's mutex
 	discard bool // guarded by the shard's mutex: do not keep the result
@@ -84,40 +129,68 @@ type call[V any] struct {
 	err   error
 }
 
+// refusal is the short memory of an error, so that a queue of callers does not
+// repeat a call that has just failed.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
 // New makes an empty cache.
-func New[K comparable, V any](cfg Config) *Cache[K, V] {
-	if cfg.MaxEntries <= 0 {
-		cfg.MaxEntries = 10_000
-	}
-	if cfg.MaxLoads <= 0 {
-		cfg.MaxLoads = 32
-	}
-	if cfg.LoadTimeout <= 0 {
-		cfg.LoadTimeout = 15 * time.Second
-	}
+func New[K comparable, V any](cfg Config[K]) *Cache[K, V] {
+	setDefault(&cfg.MaxEntries, 10_000)
+	setDefault(&cfg.MaxPerOwner, 64)
+	setDefault(&cfg.MaxLoads, 32)
+	setDefault(&cfg.LoadTimeout, 15*time.Second)
 	n := shardCount
 	if cfg.MaxEntries < 64*shardCount {
 		n = 1 // a small cache keeps its order and its bound exactly
 	}
-	c := &Cache[K, V]{
-		seed:    maphash.MakeSeed(),
-		shards:  make([]shard[K, V], n),
-		slots:   make(chan struct{}, cfg.MaxLoads),
-		timeout: cfg.LoadTimeout,
-	}
+	c := &Cache[K, V]{cfg: cfg, seed: maphash.MakeSeed(), shards: make([]shard[K, V], n), slots: make(chan struct{}, cfg.MaxLoads)}
+	c.closing, c.end = context.WithCancel(context.Background())
 	for i := range c.shards {
-		c.shards[i].limit = cfg.MaxEntries / n
-		c.shards[i].entries = make(map[K]*list.Element)
-		c.shards[i].loads = make(map[K]*call[V])
+		s := &c.shards[i]
+		s.limit, s.ownerLimit, s.owner = cfg.MaxEntries/n, cfg.MaxPerOwner, cfg.Owner
+		s.entries = make(map[K]*list.Element)
+		s.owned = make(map[uint64]int)
+		s.loads = make(map[K]*call[V])
+		s.refused = make(map[K]refusal)
 	}
 	return c
 }
 
+func setDefault[T ~int | ~int64](v *T, otherwise T) {
+	if *v <= 0 {
+		*v = otherwise
+	}
+}
+
+// shard finds the shard of a key. An owner's keys share one, so that its bound
+// is exact.
 func (c *Cache[K, V]) shard(key K) *shard[K, V] {
-	if len(c.shards) == 1 {
+	switch {
+	case len(c.shards) == 1:
 		return &c.shards[0]
+	case c.cfg.Owner != nil:
+		return &c.shards[c.cfg.Owner(key)%uint64(len(c.shards))]
 	}
 	return &c.shards[maphash.Comparable(c.seed, key)%uint64(len(c.shards))]
+}
+
+// Lookup returns the value kept under key if it is fresh: alive, and not to be
+// renewed. It is the part of [Cache.Get] that needs no load.
+func (c *Cache[K, V]) Lookup(key K) (V, bool) {
+	now := time.Now()
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if el, ok := s.entries[key]; ok && !s.closed {
+		if e := el.Value.(*entry[K, V]); !e.dead(now) && !e.due(now) {
+			return s.hit(el, e, now), true
+		}
+	}
+	var zero V
+	return zero, false
 }
 
 // Get returns the value kept under key, or loads it. The load's second result
@@ -125,43 +198,98 @@ func (c *Cache[K, V]) shard(key K) *shard[K, V] {
 // and keeps it for nobody else.
 //
 // The load's ctx has the values of the ctx of the caller that began it, not
-// its end. A caller whose own ctx ends gets that ctx's error. Errors are
-// shared by all who wait and never kept.
+// its end. A caller whose own ctx ends gets that ctx's error. Other errors are
+// shared by all who wait. One that knows whether it is temporary (by a method
+// Temporary() bool) is remembered for a moment: up to a second if it is, up to
+// five if it is not.
 func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context) (V, time.Time, error)) (V, error) {
+	var zero V
+	now := time.Now()
 	s := c.shard(key)
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return zero, ErrClosed
+	}
+	var old *entry[K, V] // alive, but late
 	if el, ok := s.entries[key]; ok {
 		e := el.Value.(*entry[K, V])
-		if !e.dead(time.Now()) {
-			s.recent.MoveToFront(el)
+		switch {
+		case e.dead(now):
+			s.remove(el)
+		case !e.due(now):
+			value := s.hit(el, e, now)
 			s.mu.Unlock()
-			return e.value, nil
+			return value, nil
+		case now.Before(e.late):
+			if s.loads[key] == nil {
+				s.stats.Refreshed++
+				c.start(ctx, s, key, load, true)
+			}
+			value := s.hit(el, e, now)
+			s.mu.Unlock()
+			return value, nil
+		default:
+			old = e
 		}
-		s.remove(el)
 	}
 	if err := ctx.Err(); err != nil {
 		s.mu.Unlock()
-		var zero V
 		return zero, err
 	}
-	l, joined := s.loads[key]
-	if !joined {
-		loadCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		l = &call[V]{done: make(chan struct{}), cancel: cancel}
-		s.loads[key] = l
-		go c.run(loadCtx, s, key, l, load)
+	l := s.loads[key]
+	if l == nil {
+		if r, ok := s.refused[key]; ok && old == nil {
+			if now.Before(r.until) {
+				s.stats.Refused++
+				s.mu.Unlock()
+				return zero, r.err
+			}
+			delete(s.refused, key)
+		}
+		s.stats.Misses++
+		l = c.start(ctx, s, key, load, false)
+	} else {
+		s.stats.Joined++
 	}
 	l.waiters++
 	s.mu.Unlock()
 
 	select {
 	case <-l.done:
+		if l.err != nil && old != nil && !old.dead(time.Now()) {
+			s.mu.Lock()
+			s.stats.Stale++
+			s.mu.Unlock()
+			return old.value, nil
+		}
 		return l.value, l.err
 	case <-ctx.Done():
 		s.leave(key, l)
-		var zero V
 		return zero, ctx.Err()
 	}
+}
+
+// hit counts a use of e and keeps the order of use, roughly: moving an element
+// more often than once a second buys nothing.
+func (s *shard[K, V]) hit(el *list.Element, e *entry[K, V], now time.Time) V {
+	s.stats.Hits++
+	if now.Sub(e.used) > time.Second || s.limit < 64 {
+		e.used = now
+		s.recent.MoveToFront(el)
+	}
+	return e.value
+}
+
+// start begins a load, under s.mu.
+func (c *Cache[K, V]) start(ctx context.Context, s *shard[K, V], key K, load func(context.Context) (V, time.Time, error), background bool) *call[V] {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l := &call[V]{done: make(chan struct{}), cancel: cancel, background: background}
+	s.loads[key] = l
+	s.stats.InFlight++
+	c.loads.Add(1)
+	go c.run(ctx, s, key, l, load)
+	return l
 }
 
 // leave takes one waiter off l and cancels it when nobody is left.
@@ -169,7 +297,7 @@ func (s *shard[K, V]) leave(key K, l *call[V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.waiters--
-	if l.waiters == 0 {
+	if l.waiters == 0 && !l.background {
 		l.cancel()
 		if s.loads[key] == l {
 			delete(s.loads, key) // who comes now starts anew
@@ -178,7 +306,9 @@ func (s *shard[K, V]) leave(key K, l *call[V]) {
 }
 
 func (c *Cache[K, V]) run(ctx context.Context, s *shard[K, V], key K, l *call[V], load func(context.Context) (V, time.Time, error)) {
+	defer c.loads.Done()
 	defer l.cancel()
+	defer context.AfterFunc(c.closing, l.cancel)()
 	expires := c.load(ctx, l, load)
 	now := time.Now()
 	kept := l.err == nil && !expires.IsZero()
@@ -188,15 +318,44 @@ func (c *Cache[K, V]) run(ctx context.Context, s *shard[K, V], key K, l *call[V]
 		l.err = fmt.Errorf("%w: its expiry is %s, the local clock says %s: check both clocks",
 			ErrExpiredOnArrival, expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
+	if l.err != nil && c.closing.Err() != nil {
+		l.err = ErrClosed
+	}
 	s.mu.Lock()
+	s.stats.InFlight--
 	if s.loads[key] == l {
 		delete(s.loads, key)
 	}
-	if kept && !l.discard && ctx.Err() == nil {
-		s.insert(&entry[K, V]{key: key, value: l.value, wall: expires.Round(0), mono: now.Add(expires.Sub(now.Round(0)))}, now)
+	switch {
+	case l.discard || ctx.Err() != nil || s.closed:
+	case kept:
+		delete(s.refused, key)
+		s.insert(c.newEntry(key, l.value, expires, now), now)
+	case l.err != nil:
+		s.stats.Failed++
+		s.failed(key, l.err, now)
 	}
 	s.mu.Unlock()
 	close(l.done)
+}
+
+func (c *Cache[K, V]) newEntry(key K, value V, expires, now time.Time) *entry[K, V] {
+	life := expires.Sub(now.Round(0))
+	e := &entry[K, V]{key: key, value: value, wall: expires.Round(0), mono: now.Add(life), used: now}
+	if c.cfg.Early == nil {
+		return e
+	}
+	if window := min(c.cfg.Early(life), life); window > 0 {
+		// Shortened at random, so that values that came together do not leave
+		// together.
+		window -= rand.N(window/4 + 1)
+		e.early = e.mono.Add(-window)
+		e.late = e.mono.Add(-min(time.Minute, life/10))
+		if e.late.Before(e.early) {
+			e.late = e.early
+		}
+	}
+	return e
 }
 
 func (c *Cache[K, V]) load(ctx context.Context, l *call[V], load func(context.Context) (V, time.Time, error)) (expires time.Time) {
@@ -213,12 +372,12 @@ func (c *Cache[K, V]) load(ctx context.Context, l *call[V], load func(context.Co
 			l.err = fmt.Errorf("tokencache: load panicked with a %T at\n%s", p, debug.Stack())
 		}
 	}()
-	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	limited, cancel := context.WithTimeout(ctx, c.cfg.LoadTimeout)
 	defer cancel()
 	l.value, expires, l.err = load(limited)
 	if l.err != nil && limited.Err() != nil && ctx.Err() == nil {
 		// Not the waiters' own deadlines, and so not context.DeadlineExceeded.
-		l.err = fmt.Errorf("%w: nothing within %s", ErrTimeout, c.timeout)
+		l.err = fmt.Errorf("%w: nothing within %s", ErrTimeout, c.cfg.LoadTimeout)
 	}
 	return expires
 }
@@ -229,7 +388,15 @@ func (s *shard[K, V]) insert(e *entry[K, V], now time.Time) {
 		s.remove(old)
 	}
 	s.entries[e.key] = s.recent.PushFront(e)
+	if s.owner != nil {
+		owner := s.owner(e.key)
+		s.owned[owner]++
+		if s.owned[owner] > s.ownerLimit {
+			s.evictOwned(owner)
+		}
+	}
 	for len(s.entries) > s.limit {
+		s.stats.Evicted++
 		s.remove(s.recent.Back())
 	}
 	// Dead values at the idle end leave as others come.
@@ -242,58 +409,25 @@ func (s *shard[K, V]) insert(e *entry[K, V], now time.Time) {
 	}
 }
 
+// evictOwned drops the least recently used value of an owner.
+func (s *shard[K, V]) evictOwned(owner uint64) {
+	for el := s.recent.Back(); el != nil; el = el.Prev() {
+		if s.owner(el.Value.(*entry[K, V]).key) == owner {
+			s.stats.Evicted++
+			s.remove(el)
+			return
+		}
+	}
+}
+
 func (s *shard[K, V]) remove(el *list.Element) {
+	key := el.Value.(*entry[K, V]).key
 	s.recent.Remove(el)
-	delete(s.entries, el.Value.(*entry[K, V]).key)
-}
-
-// Drop forgets the value under key if match accepts it, and reports whether
-// it did. A newer value than the one the caller was served thus survives a
-// late complaint.
-func (c *Cache[K, V]) Drop(key K, match func(V) bool) bool {
-	s := c.shard(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	el, ok := s.entries[key]
-	if !ok || !match(el.Value.(*entry[K, V]).value) {
-		return false
-	}
-	s.remove(el)
-	return true
-}
-
-// Forget drops every value whose key matches and keeps no result of a load
-// for such a key that is under way. It returns how many values it dropped.
-func (c *Cache[K, V]) Forget(match func(K) bool) int {
-	n := 0
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		for key, el := range s.entries {
-			if match(key) {
-				s.remove(el)
-				n++
-			}
+	delete(s.entries, key)
+	if s.owner != nil {
+		owner := s.owner(key)
+		if s.owned[owner]--; s.owned[owner] == 0 {
+			delete(s.owned, owner)
 		}
-		for key, l := range s.loads {
-			if match(key) {
-				l.discard = true
-				delete(s.loads, key) // later callers load anew
-			}
-		}
-		s.mu.Unlock()
 	}
-	return n
-}
-
-// Len is the number of values kept, dead ones that nobody asked for included.
-func (c *Cache[K, V]) Len() int {
-	n := 0
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		n += len(s.entries)
-		s.mu.Unlock()
-	}
-	return n
 }

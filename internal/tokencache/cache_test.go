@@ -29,7 +29,7 @@ func counting(n *atomic.Int32, took, life time.Duration) func(context.Context) (
 
 func TestOneLoadForAllWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New[string, int](Config{})
+		c := New[string, int](Config[string]{})
 		var n atomic.Int32
 		for round := 1; round <= 3; round++ {
 			var wg sync.WaitGroup
@@ -50,7 +50,7 @@ func TestOneLoadForAllWaiters(t *testing.T) {
 
 func TestWaitersObeyTheirOwnContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New[string, int](Config{})
+		c := New[string, int](Config[string]{})
 		var n atomic.Int32
 		load := counting(&n, time.Second, time.Minute)
 		var wg sync.WaitGroup
@@ -84,7 +84,7 @@ func TestWaitersObeyTheirOwnContext(t *testing.T) {
 
 func TestLastWaiterCancelsTheLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New[string, int](Config{})
+		c := New[string, int](Config[string]{})
 		ended := make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
@@ -104,7 +104,7 @@ func TestLastWaiterCancelsTheLoad(t *testing.T) {
 
 func TestErrorsAreSharedAndNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New[string, int](Config{})
+		c := New[string, int](Config[string]{})
 		var n atomic.Int32
 		boom := errors.New("boom")
 		load := func(context.Context) (int, time.Time, error) {
@@ -129,7 +129,7 @@ func TestErrorsAreSharedAndNotKept(t *testing.T) {
 }
 
 func TestPanicIsAnErrorWithoutItsText(t *testing.T) {
-	c := New[string, int](Config{})
+	c := New[string, int](Config[string]{})
 	_, err := c.Get(t.Context(), "k", func(context.Context) (int, time.Time, error) { panic("secret-mark") })
 	require.ErrorContains(t, err, "panicked with a string")
 	require.NotContains(t, err.Error(), "secret-mark")
@@ -137,7 +137,7 @@ func TestPanicIsAnErrorWithoutItsText(t *testing.T) {
 
 func TestLoadHasADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New[string, int](Config{LoadTimeout: 3 * time.Second})
+		c := New[string, int](Config[string]{LoadTimeout: 3 * time.Second})
 		start := time.Now()
 		_, err := c.Get(t.Context(), "k", func(ctx context.Context) (int, time.Time, error) {
 			<-ctx.Done()
@@ -151,7 +151,7 @@ func TestLoadHasADeadline(t *testing.T) {
 
 func TestLoadsInFlightAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New[int, int](Config{MaxLoads: 4})
+		c := New[int, int](Config[int]{MaxLoads: 4})
 		var now, most atomic.Int32
 		var wg sync.WaitGroup
 		for k := range 100 {
@@ -174,7 +174,7 @@ func TestLoadsInFlightAreBounded(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	t.Run("no expiry: shared, not kept", func(t *testing.T) {
-		c := New[string, int](Config{})
+		c := New[string, int](Config[string]{})
 		var n atomic.Int32
 		load := func(context.Context) (int, time.Time, error) { return int(n.Add(1)), time.Time{}, nil }
 		for want := 1; want <= 2; want++ {
@@ -184,7 +184,7 @@ func TestExpiry(t *testing.T) {
 		}
 	})
 	t.Run("expired on arrival", func(t *testing.T) {
-		c := New[string, int](Config{})
+		c := New[string, int](Config[string]{})
 		v, err := c.Get(t.Context(), "k", func(context.Context) (int, time.Time, error) {
 			return 7, time.Now().Add(-time.Minute), nil
 		})
@@ -204,7 +204,7 @@ func TestExpiry(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	for _, size := range []int{10, 10_000} {
-		c := New[int, int](Config{MaxEntries: size})
+		c := New[int, int](Config[int]{MaxEntries: size})
 		for k := range size * 3 {
 			_, err := c.Get(t.Context(), k, func(context.Context) (int, time.Time, error) {
 				return k, time.Now().Add(time.Hour), nil
@@ -213,7 +213,7 @@ func TestBounds(t *testing.T) {
 		}
 		require.LessOrEqual(t, c.Len(), size)
 	}
-	c := New[int, int](Config{MaxEntries: 2})
+	c := New[int, int](Config[int]{MaxEntries: 2})
 	load := func(k int) int {
 		var loaded int
 		_, err := c.Get(t.Context(), k, func(context.Context) (int, time.Time, error) {
@@ -228,7 +228,7 @@ func TestBounds(t *testing.T) {
 
 func TestDropAndForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New[string, int](Config{})
+		c := New[string, int](Config[string]{})
 		var n atomic.Int32
 		get := func(key string) int {
 			v, err := c.Get(t.Context(), key, counting(&n, time.Second, time.Hour))
@@ -252,7 +252,7 @@ func TestDropAndForget(t *testing.T) {
 
 func TestKeysDoNotMix(t *testing.T) {
 	type key struct{ user, provider string }
-	c := New[key, key](Config{MaxEntries: 4096})
+	c := New[key, key](Config[key]{MaxEntries: 4096})
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
@@ -277,7 +277,7 @@ func BenchmarkHit(b *testing.B) {
 	for _, keys := range []int{1, 1000, 100_000} {
 		b.Run(fmt.Sprint(keys), func(b *testing.B) {
 			type key [96]byte
-			c := New[key, int](Config{MaxEntries: 200_000})
+			c := New[key, int](Config[key]{MaxEntries: 200_000})
 			ks := make([]key, keys)
 			load := func(context.Context) (int, time.Time, error) { return 1, time.Now().Add(time.Hour), nil }
 			for i := range ks {
