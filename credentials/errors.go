@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/workload"
 )
 
 // How a consent can end without a token.
@@ -20,6 +21,10 @@ var (
 	// The link stays valid until its session expires.
 	ErrAuthorizationTimeout = errors.New("credentials: nobody answered the authorization request in time")
 )
+
+// ErrExpiredOnArrival: the service handed out a credential whose end had passed
+// by the local clock. Usually one of the two clocks is wrong.
+var ErrExpiredOnArrival = workload.ErrExpiredOnArrival
 
 // AuthorizationRequiredError reports that the user must grant access first.
 // Show URL to this user only, and try again afterwards: the same session goes

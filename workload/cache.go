@@ -139,6 +139,10 @@ func (a *Agent) Close() {
 	}
 }
 
+// ErrExpiredOnArrival reports a credential whose end had passed by the local
+// clock when it arrived. Usually one of the two clocks is wrong.
+var ErrExpiredOnArrival = tokencache.ErrExpiredOnArrival
+
 // ErrClosed reports an agent that has been closed.
 var ErrClosed = tokencache.ErrClosed
 

@@ -53,7 +53,7 @@ func Start(addr string, users []core.User, log *slog.Logger) (*Cloud, error) {
 	}
 	c := &Cloud{served: make(chan error, 1)}
 	listen := listener.Addr().String()
-	c.Base = core.Base{URL: "http://" + listen, Clock: &core.Clock{}, Calls: &core.Recorder{}, Users: users}
+	c.Base = core.Base{URL: "http://" + listen, Clock: &core.Clock{}, Calls: &core.Recorder{}, Users: users, Faults: &core.Faults{}}
 	c.Identity = identity.New(&c.Base)
 	c.Model = dashscope.New(&c.Base)
 	if c.OAuth, err = oauth.New(&c.Base); err != nil {

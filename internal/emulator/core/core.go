@@ -88,6 +88,8 @@ type Base struct {
 	Clock *Clock
 	Calls *Recorder
 	Users []User
+	// Faults are what tests let go wrong.
+	Faults *Faults
 }
 
 // User finds a user by subject.

@@ -313,6 +313,33 @@ func (s *Service) completeResourceTokenAuth(c *call) (map[string]any, *Refusal) 
 	return map[string]any{}, nil
 }
 
+// Revoke forgets what a user granted to a provider; the user is asked again.
+func (s *Service) Revoke(user, provider string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, c := range s.consents {
+		if c.user.Label() == user && c.provider.Name == provider && c.done {
+			delete(s.consents, key)
+		}
+	}
+	for key := range s.grants {
+		if key.provider == provider && (key.user == "id:"+user || strings.HasPrefix(key.user, "jwt:") && strings.HasSuffix(key.user, s.URL+"/oauth"+user)) {
+			delete(s.grants, key)
+		}
+	}
+}
+
+// FailSession lets an open session fail, as if the authorization server had.
+func (s *Service) FailSession(uri string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.consents[uri]
+	if ok {
+		c.answered, c.failed = true, true
+	}
+	return ok
+}
+
 // refreshGrant renews a stored token, as the vault does. It is called and
 // returns with s.mu held.
 func (s *Service) refreshGrant(ctx context.Context, p *OAuth2Provider, g *storedGrant) string {

@@ -11,6 +11,7 @@
 package identity
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -254,7 +255,29 @@ func (s *Service) rpc(w http.ResponseWriter, r *http.Request) {
 	requestID := strings.ToUpper(core.NewUUID())
 	action := r.Header.Get("X-Acs-Action")
 	c := &call{ctx: r.Context()}
-	answer, ref := s.handle(r, action, c)
+	var answer map[string]any
+	var ref *Refusal
+	fault := s.Faults.Take(action)
+	if fault != nil {
+		// What hangs or is dropped must have been read, or the connection's end
+		// would not be seen.
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		status, done := fault.Play(w, r)
+		if done {
+			s.Calls.Add(core.Call{Time: s.Clock.Now(), Service: "identity", Op: action, Status: status, Code: "fault"})
+			return
+		}
+		if status != 0 {
+			ref = &Refusal{status, fault.Code, "a fault that a test asked for"}
+		}
+	}
+	if ref == nil {
+		answer, ref = s.handle(r, action, c)
+	}
+	if cred, ok := answer["Credentials"].(map[string]any); ok && fault != nil && fault.Expired {
+		cred["Expiration"] = s.Clock.Now().Add(-time.Minute).UTC().Format("2006-01-02T15:04:05Z")
+	}
 	status, code := http.StatusOK, ""
 	if ref != nil {
 		status, code = ref.status, ref.code
