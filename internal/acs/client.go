@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,9 +38,9 @@ type Config struct {
 	// accepted for loopback addresses only: calls carry bearer secrets.
 	// Required.
 	Endpoint string
-	// HTTPClient sends the calls. If nil, a shared client that keeps
-	// connections alive is used. Redirects are never followed, whatever the
-	// client says: they would be signed too.
+	// HTTPClient's transport sends the calls, within its time limit. If nil, a
+	// shared transport that keeps connections alive is used. Redirects are
+	// never followed, and cookies not kept, whatever the client says.
 	HTTPClient *http.Client
 	// Attempts is how often a call is sent at most. If zero, 3.
 	Attempts int
@@ -58,7 +57,7 @@ type Config struct {
 // Client calls the operations of one endpoint. It is safe for concurrent use.
 type Client struct {
 	base        url.URL
-	http        http.Client
+	http        http.RoundTripper
 	attempts    int
 	timeout     time.Duration
 	maxResponse int64
@@ -88,13 +87,16 @@ func New(cfg Config) (*Client, error) {
 		userAgent:   strings.TrimSpace(DefaultUserAgent + " " + cfg.UserAgent),
 		log:         cfg.Logger,
 	}
+	// The transport alone: redirects and cookies are not for signed calls.
+	c.http = sharedTransport
 	if cfg.HTTPClient != nil {
-		c.http = *cfg.HTTPClient
-	} else {
-		c.http.Transport = sharedTransport
+		if c.http = cfg.HTTPClient.Transport; c.http == nil {
+			c.http = http.DefaultTransport
+		}
+		if limit := cfg.HTTPClient.Timeout; limit > 0 && (c.timeout <= 0 || limit < c.timeout) {
+			c.timeout = limit
+		}
 	}
-	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.http.Jar = nil
 	if c.attempts <= 0 {
 		c.attempts = defaultAttempts
 	}
@@ -218,11 +220,8 @@ func (c *Client) attempt(ctx context.Context, req *Request, credential func(cont
 	if err != nil {
 		return Meta{}, err
 	}
-	resp, err := c.http.Do(httpReq)
+	resp, err := c.http.RoundTrip(httpReq)
 	if err != nil {
-		if urlErr, ok := errors.AsType[*url.Error](err); ok {
-			err = urlErr.Err // without the URL
-		}
 		return Meta{}, failed(err)
 	}
 	defer resp.Body.Close()
@@ -246,24 +245,23 @@ func (c *Client) decode(req *Request, resp *http.Response, body []byte, out any)
 		meta.RequestID = err.RequestID
 		return meta, err
 	}
-	var id struct {
-		RequestID string `json:"RequestId"`
-	}
-	if err := json.Unmarshal(body, &id); err != nil {
-		return meta, malformed(req, resp, "the answer is "+contentKind(resp.Header, body)+", not a JSON object")
-	}
-	if id.RequestID != "" {
-		meta.RequestID = id.RequestID
-	}
 	if out == nil {
-		return meta, nil
+		out = &struct{}{}
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		detail := "the answer does not have the documented shape"
-		if typeErr, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			detail += fmt.Sprintf(": field %q is a %s", typeErr.Field, typeErr.Value)
+		typeErr, ok := errors.AsType[*json.UnmarshalTypeError](err)
+		if !ok || typeErr.Field == "" {
+			return meta, malformed(req, resp, "the answer is "+contentKind(resp.Header, body)+", not a JSON object")
 		}
-		return meta, malformed(req, resp, detail)
+		return meta, malformed(req, resp, fmt.Sprintf("the answer does not have the documented shape: field %q is a %s", typeErr.Field, typeErr.Value))
+	}
+	if meta.RequestID == "" {
+		var id struct {
+			RequestID string `json:"RequestId"`
+		}
+		if json.Unmarshal(body, &id) == nil {
+			meta.RequestID = id.RequestID
+		}
 	}
 	return meta, nil
 }
@@ -278,24 +276,24 @@ func malformed(req *Request, resp *http.Response, detail string) *Error {
 // build makes the HTTP request of one attempt: a new date, nonce and
 // signature each time.
 func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*http.Request, error) {
-	h := make(http.Header, 12)
-	h.Set("User-Agent", c.userAgent)
-	h.Set("X-Acs-Action", req.Action)
-	h.Set("X-Acs-Version", req.Version)
+	f := make(fields, 0, 14)
+	f.add("User-Agent", "user-agent", c.userAgent)
+	f.add("X-Acs-Action", "x-acs-action", req.Action)
+	f.add("X-Acs-Version", "x-acs-version", req.Version)
 
 	var body []byte
 	switch {
 	case req.JSON != nil:
 		body = req.JSON
-		h.Set("Content-Type", jsonType)
+		f.add("Content-Type", "content-type", jsonType)
 	case req.Form != nil:
-		body = []byte(req.Form.encode())
-		h.Set("Content-Type", formType)
+		body = req.Form.encode()
+		f.add("Content-Type", "content-type", formType)
 	}
 
-	var nonceBytes [16]byte
-	_, _ = rand.Read(nonceBytes[:]) // never fails, by its contract
-	nonce := hex.EncodeToString(nonceBytes[:])
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails, by its contract
+	nonce := hexText(random[:])
 	date := time.Now().UTC().Format("2006-01-02T15:04:05Z")
 
 	query := req.Query
@@ -323,12 +321,12 @@ func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*htt
 			query["SignatureType"] = "BEARERTOKEN"
 		}
 		sum := sha256.Sum256(body)
-		hash := hex.EncodeToString(sum[:])
-		h.Set("Accept", "application/json")
-		h.Set("X-Acs-Date", date)
-		h.Set("X-Acs-Signature-Nonce", nonce)
-		h.Set("X-Acs-Content-Sha256", hash)
-		sign(h, method, c.base.Host, path, query.canonical(), hash, cred)
+		hash := hexText(sum[:])
+		f.add("Accept", "accept", "application/json")
+		f.add("X-Acs-Date", "x-acs-date", date)
+		f.add("X-Acs-Signature-Nonce", "x-acs-signature-nonce", nonce)
+		f.add("X-Acs-Content-Sha256", "x-acs-content-sha256", hash)
+		sign(&f, method, c.base.Host, path, query.canonical(), hash, cred)
 	}
 
 	decoded, err := url.PathUnescape(path)
@@ -337,11 +335,16 @@ func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*htt
 	}
 	u := c.base
 	u.Path, u.RawPath = decoded, path
-	u.RawQuery = query.encode()
-	httpReq, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("acs: %s: %w", req.Action, err)
+	u.RawQuery = string(query.encode())
+	// Made by hand: NewRequest would parse the URL again.
+	httpReq := (&http.Request{
+		Method: method, URL: &u, Host: u.Host, Header: f.header(),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
+	}).WithContext(ctx)
+	if len(body) > 0 {
+		httpReq.ContentLength = int64(len(body))
+		httpReq.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		httpReq.Body = io.NopCloser(bytes.NewReader(body))
 	}
-	httpReq.Header = h
 	return httpReq, nil
 }

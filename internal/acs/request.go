@@ -72,32 +72,35 @@ func (p Params) SetNonEmpty(name, v string) {
 }
 
 // encode is form encoding with sorted names: a blank is "+".
-func (p Params) encode() string {
-	return p.join(url.QueryEscape, url.QueryEscape)
-}
+func (p Params) encode() []byte { return p.join(url.QueryEscape, url.QueryEscape) }
 
 // canonical is the query as it is signed: the values percent-encoded as RFC
 // 3986 has it, the names left as they are.
 func (p Params) canonical() string {
-	return p.join(func(s string) string { return s }, percentEncode)
+	return string(p.join(func(s string) string { return s }, percentEncode))
 }
 
-func (p Params) join(name, value func(string) string) string {
-	keys := make([]string, 0, len(p))
-	for k := range p {
+func (p Params) join(name, value func(string) string) []byte {
+	if len(p) == 0 {
+		return nil
+	}
+	var few [16]string
+	keys, size := few[:0], 0
+	for k, v := range p {
 		keys = append(keys, k)
+		size += len(k) + len(v) + 2
 	}
 	slices.Sort(keys)
-	var b strings.Builder
+	b := make([]byte, 0, size+size/4)
 	for i, k := range keys {
 		if i > 0 {
-			b.WriteByte('&')
+			b = append(b, '&')
 		}
-		b.WriteString(name(k))
-		b.WriteByte('=')
-		b.WriteString(value(p[k]))
+		b = append(b, name(k)...)
+		b = append(b, '=')
+		b = append(b, value(p[k])...)
 	}
-	return b.String()
+	return b
 }
 
 // EncodeJSON is the JSON of a parameter or body: compact, map keys sorted,
