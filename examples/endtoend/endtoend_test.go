@@ -19,6 +19,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
 	"github.com/agent-identity/agent-identity-go/identity"
 	"github.com/agent-identity/agent-identity-go/identity/identitytest"
+	"github.com/agent-identity/agent-identity-go/workload"
 )
 
 func TestThePromptsOfTheREADME(t *testing.T) {
@@ -387,6 +388,34 @@ func TestStopFailsOpenStreamsVisibly(t *testing.T) {
 	require.Equal(t, protocol.StatusFailed, got.response.Status)
 	require.Equal(t, "SHUTTING_DOWN", got.failure.Code)
 	within(t, 5*time.Second, "the stop", stopped)
+}
+
+// A program elsewhere that has nothing but what the command printed.
+func TestTheCloudAlone(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	out := &lockedBuffer{}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := command(ctx, []string{"cloud", "-addr", "127.0.0.1:0"}, out, io.Discard); err != nil {
+			t.Error(err)
+		}
+	}()
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "\nready http://127.0.0.1:") }, 10*time.Second, 5*time.Millisecond)
+	for _, m := range regexp.MustCompile(`(?m)^export ([A-Z_]+)=(\S+)$`).FindAllStringSubmatch(out.String(), -1) {
+		t.Setenv(m[1], m[2])
+	}
+	client, err := identity.New(identity.ConfigFromEnv())
+	require.NoError(t, err)
+	agent, err := workload.New(workload.Config{Client: client})
+	require.NoError(t, err)
+	_, err = agent.Session(identity.NewContext(t.Context(), identity.Caller{UserID: "u"}), workload.SessionOptions{})
+	require.NoError(t, err)
+	stop()
+	within(t, 5*time.Second, "the stop", done)
+	for _, args := range [][]string{{"cloud", "-addr", "0.0.0.0:0"}, {"cloud", "x"}, {"cloud", "-addr", "nonsense"}} {
+		require.Error(t, command(t.Context(), args, io.Discard, io.Discard))
+	}
 }
 
 func TestRunAnnouncesAndStops(t *testing.T) {

@@ -8,6 +8,10 @@
 //
 //	go run ./examples/endtoend
 //
+// The local cloud alone, for an agent of your own:
+//
+//	go run ./examples/endtoend cloud -addr 127.0.0.1:9000
+//
 // Flags change addresses, the log and the model; see -help.
 package main
 
@@ -28,17 +32,27 @@ func main() {
 	// A second Ctrl-C ends the program at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	opts, err := parse(os.Args[1:], os.Stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err == nil {
-		err = run(ctx, opts, os.Stdout, os.Stderr)
-	}
-	if err != nil {
+	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "endtoend:", err)
 		os.Exit(1)
 	}
+}
+
+// command runs the command that args name.
+func command(ctx context.Context, args []string, out, logOut io.Writer) error {
+	if len(args) > 0 && args[0] == "cloud" {
+		opts, err := parseCloud(args[1:], logOut)
+		if err != nil {
+			return err
+		}
+		return runCloud(ctx, opts, out, logOut)
+	}
+	opts, err := parse(args, logOut)
+	if err != nil {
+		return err
+	}
+	return run(ctx, opts, out, logOut)
 }
 
 // options are the settings of a run.
@@ -60,7 +74,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&o.model, "model", simulatedModel, "`name` of the model: \""+simulatedModel+"\", or one of DashScope such as qwen3-max, which needs DASHSCOPE_API_KEY")
 	flags.DurationVar(&o.consentTimeout, "consent-timeout", 3*time.Minute, "how long a tool waits for the user's consent")
 	flags.Usage = func() {
-		fmt.Fprintf(out, "Usage: endtoend [flags]\n\nRuns the local cloud, the agent, the backend and the web page on this machine.\n\nFlags:\n")
+		fmt.Fprintf(out, "Usage: endtoend [flags]\n       endtoend cloud [flags]\n\nRuns the local cloud, the agent, the backend and the web page on this machine; or the local cloud alone.\n\nFlags:\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
