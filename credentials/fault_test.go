@@ -55,7 +55,7 @@ func TestFaults(t *testing.T) {
 				t.Parallel()
 				cloud := identitytest.NewServer(t)
 				cfg := cloud.ClientConfig()
-				cfg.Timeout = 150 * time.Millisecond
+				cfg.Timeout = 500 * time.Millisecond
 				client, err := identity.New(cfg)
 				require.NoError(t, err)
 				agent, err := workload.New(workload.Config{Client: client, Name: identitytest.Workload})

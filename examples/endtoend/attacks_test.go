@@ -125,14 +125,14 @@ func TestAnExpiredLoginIsTold(t *testing.T) {
 	require.Contains(t, body, "not valid")
 
 	a, _ = newApp(t)
-	a.cloud.Advance(-time.Hour + 1500*time.Millisecond)
+	a.cloud.Advance(-time.Hour + 3*time.Second)
 	b = newBrowser(t, a)
 	b.signIn("alice")
 	require.Eventually(t, func() bool {
 		resp := b.chat(t.Context(), "hi")
 		defer resp.Body.Close()
 		return resp.StatusCode == 401
-	}, 10*time.Second, 100*time.Millisecond)
+	}, 20*time.Second, 100*time.Millisecond)
 }
 
 // askForConsent lets b's chat wait for consent and returns the event; done is
