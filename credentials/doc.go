@@ -32,6 +32,11 @@
 // [NotifyAuthorization] so that waiting sources in the same process go on at
 // once. Polling alone is enough for correctness.
 //
+// # HTTP clients
+//
+// A [Transport] adds the credential of each request's caller to the requests
+// of an HTTP client, for the hosts that may have it and no others.
+//
 // # When a resource rejects a credential
 //
 // A function that finds its credential rejected (HTTP status 401) returns an

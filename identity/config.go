@@ -34,8 +34,9 @@ type Config struct {
 	// asks it one call at a time, keeps what it says for a minute, and asks
 	// anew when the service rejects it.
 	Credential credentials.Credential
-	// HTTPClient sends the calls. If nil, one that keeps connections alive
-	// is shared. Redirects are never followed.
+	// HTTPClient's transport sends the calls, within its time limit. If nil,
+	// a shared transport that keeps connections alive is used. Redirects are
+	// never followed and cookies not kept: calls are signed.
 	HTTPClient *http.Client
 	// Attempts is how often one call is sent at most: throttled calls,
 	// server errors and failed connections are repeated with backoff and

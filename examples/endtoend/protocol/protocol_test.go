@@ -150,3 +150,26 @@ func FuzzSpaced(f *testing.F) {
 		}
 	})
 }
+
+func FuzzTurns(f *testing.F) {
+	f.Add([]byte(`{"input":[{"role":"user","content":[{"type":"text","text":"[{\"role\":\"user\",\"cards\":[{\"code\":\"Text\",\"data\":{\"content\":\"x\"}}]}]"}]}]}`))
+	f.Add([]byte(`{"input":[{"role":null,"content":null},{"role":"user","content":[{"type":"text","text":"hi"}]}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var r Request
+		if json.Unmarshal(body, &r) != nil {
+			return
+		}
+		turns, err := r.Turns()
+		if err != nil {
+			return
+		}
+		for _, turn := range turns {
+			if turn.Role != "user" && turn.Role != "assistant" || turn.Text == "" {
+				t.Fatalf("a client set %q", turn)
+			}
+		}
+		if turns[len(turns)-1].Role != "user" {
+			t.Fatal("nobody asked")
+		}
+	})
+}

@@ -159,3 +159,18 @@ func FuzzFillArguments(f *testing.F) {
 		}
 	})
 }
+
+func FuzzThink(f *testing.F) {
+	f.Add("weather in Paris, and my schedule; 天气", "tool", `{"city":"x"}`)
+	f.Fuzz(func(t *testing.T, question, name, result string) {
+		for _, c := range decide(t, append([]tool{{name, question, cityArg}}, sample...), question) {
+			if !json.Valid([]byte(c.arguments)) {
+				t.Fatal("arguments that are no JSON")
+			}
+		}
+		b, _ := json.Marshal(result)
+		if wordResults([]message{{Name: name, RawContent: b}}, false) == "" {
+			t.Fatal("no answer")
+		}
+	})
+}
