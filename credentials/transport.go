@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
 // Transport is an [http.RoundTripper] that adds a credential to each request:
@@ -55,7 +56,7 @@ func (t *Transport[C]) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !slices.ContainsFunc(t.Hosts, func(host string) bool { return sameHost(host, req.URL) }) {
 		return base.RoundTrip(req)
 	}
-	if req.URL.Scheme != "https" && !loopback(req.URL.Hostname()) {
+	if req.URL.Scheme != "https" && !loopback.Is(req.URL.Hostname()) {
 		return nil, refuse(req, fmt.Errorf("credentials: not sending a credential to %s over plain HTTP: use https", req.URL.Host))
 	}
 	cred, err := t.Source.Credential(req.Context())
@@ -153,9 +154,4 @@ func sameHost(host string, u *url.URL) bool {
 	}
 	defaultPort := map[string]string{"https": "443", "http": "80"}[u.Scheme]
 	return strings.EqualFold(host, u.Hostname()) && (u.Port() == "" || u.Port() == defaultPort)
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -11,13 +11,13 @@ import (
 	"io"
 	"iter"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/loopback"
 	"github.com/agent-identity/agent-identity-go/internal/sse"
 )
 
@@ -82,7 +82,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, fmt.Errorf("llm: Config.BaseURL: want a URL such as %s", DefaultBaseURL)
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if u.Scheme == "http" && !loopback.Is(u.Hostname()) {
 		return nil, fmt.Errorf("llm: Config.BaseURL: want https for %s: requests carry the API key", u.Host)
 	}
 	c := &Client{cfg: cfg, url: strings.TrimRight(cfg.BaseURL, "/") + "/services/aigc/text-generation/generation", retries: defaultRetries}

@@ -4,9 +4,7 @@ package workload
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 // DefaultTokenLife is how long a workload access token is kept. The service
@@ -214,7 +213,7 @@ func (a *Agent) assumeRole(ctx context.Context, opts SessionOptions) (*identity.
 	err := a.withToken(ctx, func(token identity.Secret) (err error) {
 		role, err = a.client.AssumeRoleForWorkloadIdentity(ctx, &identity.AssumeRoleRequest{
 			WorkloadAccessToken: token,
-			SessionName:         "AgentIdentitySessionRole-" + newUUID(),
+			SessionName:         "AgentIdentitySessionRole-" + randid.UUID(),
 			Duration:            opts.Duration,
 			Policy:              opts.Policy,
 		})
@@ -285,20 +284,4 @@ func (a *Agent) Do(ctx context.Context, call func(token identity.Secret, signer 
 		}
 		return call(token, &signer)
 	})
-}
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails, by its contract
-	return hex.EncodeToString(b)
-}
-
-// newUUID is a random UUID (RFC 9562, version 4).
-func newUUID() string {
-	b := make([]byte, 16)
-	_, _ = rand.Read(b)
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	h := hex.EncodeToString(b)
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 	"github.com/agent-identity/agent-identity-go/internal/tokencache"
 )
 
@@ -61,7 +62,7 @@ func resolveName(cfg Config) (*name, error) {
 	}
 	n.request = cfg.NewIdentity
 	if n.request.Name == "" {
-		n.request.Name = "workload-" + randomHex(4)
+		n.request.Name = "workload-" + randid.Hex(4)
 	}
 	if n.request.SessionBindingEnabled == nil {
 		n.request.SessionBindingEnabled = new(true)

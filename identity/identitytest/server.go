@@ -17,6 +17,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
 	emuidentity "github.com/agent-identity/agent-identity-go/internal/emulator/identity"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/oauth"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 // What exists in every new cloud.
@@ -118,8 +119,8 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("identitytest: %w", err)
 	}
 	s := &Server{
-		cloud: cloud, keyID: "LTAI-local-" + core.RandomHex(6), keySecret: identity.NewSecret(core.RandomHex(20)),
-		modelKey: identity.NewSecret("sk-local-" + core.RandomHex(16)), defaultReturnURLs: cfg.ReturnURLs,
+		cloud: cloud, keyID: "LTAI-local-" + randid.Hex(6), keySecret: identity.NewSecret(randid.Hex(20)),
+		modelKey: identity.NewSecret("sk-local-" + randid.Hex(16)), defaultReturnURLs: cfg.ReturnURLs,
 	}
 	if s.defaultReturnURLs == nil {
 		s.defaultReturnURLs = []string{DefaultReturnURL}
@@ -134,7 +135,7 @@ func Start(cfg Config) (*Server, error) {
 		Name: identityIssuer, Issuer: cloud.OAuth.Issuer(), Audiences: []string{LoginClientID},
 	})
 	s.AddWorkload(Workload)
-	s.AddAPIKeyProvider(APIKeyProvider, identity.NewSecret("key-"+core.RandomHex(16)))
+	s.AddAPIKeyProvider(APIKeyProvider, identity.NewSecret("key-"+randid.Hex(16)))
 	s.AddOAuth2Provider(OAuth2Provider, "openid", "profile", TimeScope)
 	return s, nil
 }

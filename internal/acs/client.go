@@ -13,12 +13,13 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
 const (
@@ -126,21 +127,11 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 	}
 	switch {
 	case u.Scheme == "https":
-	case u.Scheme == "http" && IsLoopback(u.Hostname()):
+	case u.Scheme == "http" && loopback.Is(u.Hostname()):
 	default:
 		return nil, fmt.Errorf("acs: endpoint %q: want https; plain http is accepted for loopback addresses only", endpoint)
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
-}
-
-// IsLoopback reports whether host, without a port, is localhost or a loopback
-// address.
-func IsLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // Meta is what an answer says beside its body.

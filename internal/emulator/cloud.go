@@ -24,6 +24,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/internal/emulator/demo"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/identity"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/oauth"
+	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
 // Cloud is a running local cloud.
@@ -44,7 +45,7 @@ func Start(addr string, users []core.User, log *slog.Logger) (*Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local cloud: address %q: want host:port", addr)
 	}
-	if !core.IsLoopback(host) {
+	if !loopback.Is(host) {
 		return nil, fmt.Errorf("local cloud: address %q: only loopback addresses are served", addr)
 	}
 	listener, err := net.Listen("tcp", addr)

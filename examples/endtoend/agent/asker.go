@@ -9,7 +9,7 @@ import (
 
 	"github.com/agent-identity/agent-identity-go/credentials"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 	"github.com/agent-identity/agent-identity-go/llm"
 )
 
@@ -39,7 +39,7 @@ func authorize(ctx context.Context, a credentials.Authorization) error {
 
 func (k *asker) ask(a credentials.Authorization) error {
 	event := protocol.Authorization{
-		Status: protocol.StatusInProgress, ID: "auth_" + web.NewID(12), CallID: k.call.ID, ToolName: k.call.Name,
+		Status: protocol.StatusInProgress, ID: "auth_" + randid.Hex(12), CallID: k.call.ID, ToolName: k.call.Name,
 		Provider: a.Provider, Scopes: a.Scopes, URL: a.URL, SessionURI: a.SessionURI, ExpiresAt: a.Deadline.Unix(),
 	}
 	k.mu.Lock()

@@ -14,7 +14,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/credentials"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 	"github.com/agent-identity/agent-identity-go/llm"
 )
 
@@ -105,7 +105,7 @@ func (r *run) speak(ctx context.Context, req *llm.Request) (llm.Message, error) 
 	turn := merger.Response().Message
 	for i := range turn.ToolCalls {
 		if turn.ToolCalls[i].ID == "" {
-			turn.ToolCalls[i].ID = "call_" + web.NewID(12)
+			turn.ToolCalls[i].ID = "call_" + randid.Hex(12)
 		}
 	}
 	return turn, r.stream.CloseText()

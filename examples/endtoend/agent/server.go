@@ -22,6 +22,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
 	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 	"github.com/agent-identity/agent-identity-go/internal/sse"
 	"github.com/agent-identity/agent-identity-go/llm"
 	"github.com/agent-identity/agent-identity-go/tools"
@@ -87,7 +88,7 @@ func (s *Server) process(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if req.SessionID == "" {
-		req.SessionID = web.NewID(16)
+		req.SessionID = randid.Hex(16)
 	}
 	if !sessionIDPattern.MatchString(req.SessionID) {
 		web.Fail(w, http.StatusUnprocessableEntity, "session_id: want 1 to 128 letters, digits and . _ : @ -")

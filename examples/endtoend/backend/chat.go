@@ -14,6 +14,7 @@ import (
 
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 	"github.com/agent-identity/agent-identity-go/internal/sse"
 )
 
@@ -52,7 +53,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		web.Fail(w, http.StatusUnprocessableEntity, "session_id: want a text or null")
 		return
 	case chatID == "":
-		chatID = web.NewID(16)
+		chatID = randid.Hex(16)
 	case !chatIDPattern.MatchString(chatID):
 		web.Fail(w, http.StatusUnprocessableEntity, "session_id: want 1 to 128 letters, digits and . _ : @ -")
 		return
@@ -212,7 +213,7 @@ func (a *relay) fail(err error) {
 	}
 	b, marshalErr := json.Marshal(protocol.Response{
 		Object: protocol.ObjectResponse, Status: protocol.StatusFailed, Error: &e,
-		ID: "response_" + web.NewID(16), CreatedAt: time.Now().Unix(), SessionID: a.chatID,
+		ID: "response_" + randid.Hex(16), CreatedAt: time.Now().Unix(), SessionID: a.chatID,
 	})
 	if marshalErr == nil {
 		_ = a.events.Data(b)

@@ -21,6 +21,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
 	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
 // consentLife is how long a consent that was asked for can be given.
@@ -64,7 +65,7 @@ func consentKey(sessionURI string) string { return "consent/" + digest(sessionUR
 // about it.
 func (s *Server) keepConsent(ctx context.Context, in *session, chatID string, event *protocol.Authorization) (string, error) {
 	link, err := url.Parse(event.URL)
-	if err != nil || event.SessionURI == "" || link.Scheme != "https" && (link.Scheme != "http" || !isLoopback(link.Hostname())) {
+	if err != nil || event.SessionURI == "" || link.Scheme != "https" && (link.Scheme != "http" || !loopback.Is(link.Hostname())) {
 		return "", &agentError{"AGENT_ERROR", "The agent asked for an authorization without a usable link."}
 	}
 	s.consents.Lock() // one change at a time

@@ -17,6 +17,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/idtoken"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 const (
@@ -76,12 +77,12 @@ func (s *Server) auth(w http.ResponseWriter, r *http.Request) {
 		web.Fail(w, http.StatusServiceUnavailable, "sign-in is not available now: the identity provider did not answer")
 		return
 	}
-	browser := web.NewID(24)
+	browser := randid.Hex(24)
 	if c, err := r.Cookie(browserCookie); err == nil && len(c.Value) == len(browser) {
 		browser = c.Value // other tabs may be signing in, too
 	}
-	state := web.NewID(24)
-	pending := pendingLogin{Browser: digest(browser), Verifier: oauth2.GenerateVerifier(), Nonce: web.NewID(16)}
+	state := randid.Hex(24)
+	pending := pendingLogin{Browser: digest(browser), Verifier: oauth2.GenerateVerifier(), Nonce: randid.Hex(16)}
 	b, err := json.Marshal(pending)
 	if err == nil {
 		err = s.cfg.Logins.Put(r.Context(), "login/"+digest(state), b, loginLife)
@@ -131,9 +132,9 @@ func (s *Server) finishLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// A new id at every sign-in: one planted before is worth nothing.
-	id := web.NewID(32)
+	id := randid.Hex(32)
 	in := session{
-		ID: digest(id), Handle: web.NewID(16), Issuer: claims.Issuer, Subject: claims.Subject, Name: claims.Name,
+		ID: digest(id), Handle: randid.Hex(16), Issuer: claims.Issuer, Subject: claims.Subject, Name: claims.Name,
 		IDToken: raw, TokenEnd: claims.Expiry,
 	}
 	b, err := json.Marshal(in)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
+	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
 // page serves the built page; paths that are no file get its document, since
@@ -18,7 +19,7 @@ import (
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	// Cookies belong to one host name: whoever comes under another name of
 	// this machine is sent to the right one.
-	if name, _, err := net.SplitHostPort(s.host); err == nil && isLoopback(name) && r.Host != s.host {
+	if name, _, err := net.SplitHostPort(s.host); err == nil && loopback.Is(name) && r.Host != s.host {
 		target := *r.URL
 		http.Redirect(w, r, s.cfg.BaseURL+target.RequestURI(), http.StatusFound)
 		return

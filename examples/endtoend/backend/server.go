@@ -27,6 +27,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
 	"github.com/agent-identity/agent-identity-go/identity"
+	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
 // Config configures a [Server].
@@ -80,7 +81,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil || agent.Host == "" {
 		return nil, fmt.Errorf("backend: agent URL %q: want a URL such as http://localhost:8080/process", cfg.AgentURL)
 	}
-	if agent.Scheme != "https" && !isLoopback(agent.Hostname()) {
+	if agent.Scheme != "https" && !loopback.Is(agent.Hostname()) {
 		return nil, errors.New("backend: the agent's URL must be https: requests to it carry users' ID tokens")
 	}
 	cfg.BaseURL = base.Scheme + "://" + base.Host
@@ -107,11 +108,6 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 // secured sets the headers that every answer needs, and serves a loopback
 // backend to loopback host names only (DNS rebinding).
 func (s *Server) secured(next http.Handler) http.Handler {
@@ -130,7 +126,7 @@ func (s *Server) secured(next http.Handler) http.Handler {
 		if name, _, err := net.SplitHostPort(r.Host); err == nil {
 			host = name
 		}
-		if name, _, err := net.SplitHostPort(s.host); err == nil && isLoopback(name) && !isLoopback(strings.Trim(host, "[]")) {
+		if name, _, err := net.SplitHostPort(s.host); err == nil && loopback.Is(name) && !loopback.Is(strings.Trim(host, "[]")) {
 			web.Fail(w, http.StatusMisdirectedRequest, "this host name is not served here; use "+s.cfg.BaseURL)
 			return
 		}

@@ -3,11 +3,11 @@
 package protocol
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 // Stream writes one answer as events, in the protocol's order. It is safe for
@@ -33,7 +33,7 @@ var errEnded = errors.New("protocol: the response has ended")
 // sends one event.
 func NewStream(sessionID string, write func([]byte) error) *Stream {
 	s := &Stream{write: write, response: Response{
-		Object: ObjectResponse, ID: "response_" + newUUID(), CreatedAt: time.Now().Unix(), SessionID: sessionID,
+		Object: ObjectResponse, ID: "response_" + randid.UUID(), CreatedAt: time.Now().Unix(), SessionID: sessionID,
 	}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,15 +223,5 @@ func (s *Stream) Fail(e Error) error {
 }
 
 func newMessage(kind, role string) *Message {
-	return &Message{Object: ObjectMessage, Status: StatusInProgress, ID: "msg_" + newUUID(), Type: kind, Role: role}
-}
-
-// newUUID is a random UUID (RFC 9562, version 4).
-func newUUID() string {
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // never fails, by its contract
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	h := hex.EncodeToString(b)
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+	return &Message{Object: ObjectMessage, Status: StatusInProgress, ID: "msg_" + randid.UUID(), Type: kind, Role: role}
 }

@@ -6,8 +6,6 @@ package web
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -18,6 +16,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 // RequestIDHeader carries a request's id from the browser's request to the
@@ -44,7 +44,7 @@ func Handle(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(RequestIDHeader)
 		if !requestIDPattern.MatchString(id) {
-			id = NewID(12)
+			id = randid.Hex(12)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
 		w.Header().Set(RequestIDHeader, id)
@@ -136,11 +136,4 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) bool {
 		return false
 	}
 	return true
-}
-
-// NewID is n random bytes as hexadecimal text.
-func NewID(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails, by its contract
-	return hex.EncodeToString(b)
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"slices"
+
+	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
 // MaxBody limits a request to the cloud, in bytes.
@@ -16,7 +18,7 @@ const MaxBody = 1 << 20
 // Origin. It also limits bodies and sets the headers that every answer needs.
 func Guard(listen string, next http.Handler) http.Handler {
 	hosts := []string{listen}
-	if host, port, err := net.SplitHostPort(listen); err == nil && IsLoopback(host) {
+	if host, port, err := net.SplitHostPort(listen); err == nil && loopback.Is(host) {
 		hosts = []string{"127.0.0.1:" + port, "localhost:" + port, "[::1]:" + port}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -42,10 +44,4 @@ func trimScheme(origin string) string {
 		return origin[7:]
 	}
 	return origin
-}
-
-// IsLoopback reports whether host, without a port, is this machine's own.
-func IsLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 // Fault is a failure that a test asks for.
@@ -139,7 +140,7 @@ func (s *Service) knownKey(key string) bool {
 }
 
 func (s *Service) generate(w http.ResponseWriter, r *http.Request) {
-	a := &answer{w: w, requestID: core.NewUUID(), stream: r.Header.Get("X-Dashscope-Sse") == "enable", delay: s.ChunkDelay}
+	a := &answer{w: w, requestID: randid.UUID(), stream: r.Header.Get("X-Dashscope-Sse") == "enable", delay: s.ChunkDelay}
 	var req request
 	status, code := s.serve(r, a, &req)
 	s.Calls.Add(core.Call{Time: s.Clock.Now(), Service: "model", Op: "Generate", Target: req.Model, Status: status, Code: code})

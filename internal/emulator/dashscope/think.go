@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 // minScore is what a tool must reach to be called.
@@ -145,7 +145,7 @@ func forcedTool(req *request) string {
 }
 
 func callOf(f function, clause, question string, now time.Time) toolCall {
-	return toolCall{id: "call_" + core.RandomHex(12), name: f.Name, arguments: fillArguments(f.Parameters, clause, question, now)}
+	return toolCall{id: "call_" + randid.Hex(12), name: f.Name, arguments: fillArguments(f.Parameters, clause, question, now)}
 }
 
 // toolIndex scores the offered tools.

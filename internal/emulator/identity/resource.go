@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 // States of a consent session. IN_PROGRESS is documented; the others are this
@@ -139,7 +140,7 @@ func (s *Service) beginSession(want *consent) map[string]any {
 			delete(s.states, old.state)
 		}
 	}
-	want.uri = "urn:ietf:params:oauth:request_uri:" + core.NewUUID()
+	want.uri = "urn:ietf:params:oauth:request_uri:" + randid.UUID()
 	want.expires = now.Add(sessionLife)
 	s.consents[want.uri] = want
 	return s.describe(want)
@@ -194,7 +195,7 @@ func (s *Service) openLink(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	const cookie = "local_cloud_consent"
-	browser := core.RandomHex(16)
+	browser := randid.Hex(16)
 	if have, err := r.Cookie(cookie); err == nil && len(have.Value) == len(browser) {
 		browser = have.Value
 	}
@@ -205,7 +206,7 @@ func (s *Service) openLink(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, &http.Cookie{Name: cookie, Value: browser, Path: "/oauth2/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	c.browser = browser
 	delete(s.states, c.state)
-	c.state, c.verifier = core.RandomHex(24), core.RandomHex(32)
+	c.state, c.verifier = randid.Hex(24), randid.Hex(32)
 	s.states[c.state] = c
 	challenge := sha256.Sum256([]byte(c.verifier))
 	q := url.Values{}

@@ -27,6 +27,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 const (
@@ -188,7 +189,7 @@ func (s *Service) AddOAuth2Provider(p OAuth2Provider) (callbackURL string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p.CallbackID == "" {
-		p.CallbackID = core.NewUUID()
+		p.CallbackID = randid.UUID()
 	}
 	s.oauth[p.Name] = &p
 	return s.callbackURL(&p)
@@ -252,7 +253,7 @@ var controlOperations = map[string]operation{
 }
 
 func (s *Service) rpc(w http.ResponseWriter, r *http.Request) {
-	requestID := strings.ToUpper(core.NewUUID())
+	requestID := strings.ToUpper(randid.UUID())
 	action := r.Header.Get("X-Acs-Action")
 	c := &call{ctx: r.Context()}
 	var answer map[string]any

@@ -14,7 +14,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
-	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 func (s *Service) workload(name string) (*Workload, *Refusal) {
@@ -55,7 +55,7 @@ func (s *Service) issueWorkloadToken(c *call, user Subject) (map[string]any, *Re
 	c.user, c.target = user, w.Name
 	// Five parts, like the encrypted JWT that the service returns, and as
 	// unreadable.
-	token := strings.Join([]string{core.RandomHex(20), core.RandomHex(16), core.RandomHex(12), core.RandomHex(48), core.RandomHex(16)}, ".")
+	token := strings.Join([]string{randid.Hex(20), randid.Hex(16), randid.Hex(12), randid.Hex(48), randid.Hex(16)}, ".")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.Clock.Now()
@@ -154,9 +154,9 @@ func (s *Service) assumeRole(c *call) (map[string]any, *Refusal) {
 	}
 	session := &RoleSession{
 		Workload: t.workload, User: t.user, Expires: s.Clock.Now().Add(time.Duration(seconds) * time.Second),
-		secret: core.RandomHex(20), securityToken: "CAIS" + core.RandomHex(48),
+		secret: randid.Hex(20), securityToken: "CAIS" + randid.Hex(48),
 	}
-	keyID := "STS.LOCAL" + strings.ToUpper(core.RandomHex(8))
+	keyID := "STS.LOCAL" + strings.ToUpper(randid.Hex(8))
 	s.mu.Lock()
 	for id, old := range s.sessions {
 		if s.Clock.Now().After(old.Expires.Add(time.Hour)) {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 // Cookies of the server's own origin. They hold random handles only.
@@ -67,7 +68,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	req := &authRequest{
-		id: core.RandomHex(16), client: client, redirectURI: redirectURI, state: q.Get("state"),
+		id: randid.Hex(16), client: client, redirectURI: redirectURI, state: q.Get("state"),
 		scopes: strings.Fields(q.Get("scope")), nonce: q.Get("nonce"), challenge: q.Get("code_challenge"),
 		expires: s.Clock.Now().Add(requestLife), forceSignIn: client.FirstParty || strings.Contains(q.Get("prompt"), "login"),
 	}
@@ -141,7 +142,7 @@ func (s *Server) chooseUser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	req.user = u.Subject
-	handle := core.RandomHex(16)
+	handle := randid.Hex(16)
 	s.signIns[handle] = signIn{u.Subject, s.Clock.Now().Add(signInLife)}
 	http.SetCookie(w, &http.Cookie{Name: signInCookie, Value: handle, Path: "/oauth/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	s.record("signin", u.Subject, req.client.ID, http.StatusOK, "")
@@ -208,14 +209,14 @@ func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
 	if c, err := r.Cookie(browserCookie); err == nil && len(c.Value) == 32 {
 		return c.Value
 	}
-	handle := core.RandomHex(16)
+	handle := randid.Hex(16)
 	http.SetCookie(w, &http.Cookie{Name: browserCookie, Value: handle, Path: "/oauth/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	return handle
 }
 
 func (s *Server) grantCode(w http.ResponseWriter, r *http.Request, req *authRequest, user string) {
 	delete(s.requests, req.id)
-	code := "code-" + core.RandomHex(24)
+	code := "code-" + randid.Hex(24)
 	s.codes[code] = &grant{
 		client: req.client, redirectURI: req.redirectURI, challenge: req.challenge,
 		user: user, nonce: req.nonce, scopes: req.scopes, expires: s.Clock.Now().Add(codeLife),

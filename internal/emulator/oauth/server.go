@@ -27,6 +27,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
+	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
 const (
@@ -184,7 +185,7 @@ func (s *Server) IDToken(clientID, subject, nonce string) (string, error) {
 	now := s.Clock.Now()
 	return jwt.Signed(s.signer).Claims(jwt.Claims{
 		Issuer: s.Issuer(), Subject: subject, Audience: jwt.Audience{clientID},
-		IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(tokenLife)), ID: core.NewUUID(),
+		IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(tokenLife)), ID: randid.UUID(),
 	}).Claims(struct {
 		Nonce string `json:"nonce,omitempty"`
 		Name  string `json:"name,omitempty"`
@@ -210,7 +211,7 @@ func (s *Server) accessToken(g *grant) (string, error) {
 	return jwt.Signed(s.signer).Claims(accessToken{
 		Claims: jwt.Claims{
 			Issuer: s.Issuer(), Subject: g.user, Audience: jwt.Audience{s.Issuer()},
-			IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(tokenLife)), ID: core.NewUUID(),
+			IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(tokenLife)), ID: randid.UUID(),
 		},
 		ClientID: g.client.ID, Scope: strings.Join(g.scopes, " "),
 	}).Serialize()
@@ -321,7 +322,7 @@ func (s *Server) issue(w http.ResponseWriter, g *grant) {
 	}
 	renewal := *g
 	renewal.expires = s.Clock.Now().Add(refreshLife)
-	g.refreshToken = "rt-" + core.RandomHex(24)
+	g.refreshToken = "rt-" + randid.Hex(24)
 	s.refresh[g.refreshToken] = &renewal
 	answer := map[string]any{
 		"access_token": access, "token_type": "Bearer", "expires_in": int(tokenLife / time.Second),
