@@ -205,6 +205,7 @@ func TestConsentWithoutWaiting(t *testing.T) {
 	_, err = src.Credential(ctx)
 	require.NoError(t, err)
 	require.Equal(t, 3, a.cloud.Count("GetResourceOAuth2Token"), "then it is kept")
+	require.Zero(t, a.agent.Stats().OAuth2.Failed, "asking for consent is no failure")
 }
 
 func TestFiftyToolsShareOneConsent(t *testing.T) {

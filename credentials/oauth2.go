@@ -170,6 +170,9 @@ type pendingError struct{ consent *consent }
 
 func (*pendingError) Error() string { return "the user must authorize access first" }
 
+// Expected tells the cache that this is no failure.
+func (*pendingError) Expected() {}
+
 // load asks for a token. If the user must consent, it joins the consent that
 // is pending for this user and grant, or begins it.
 func (s *OAuth2Source) load(ctx context.Context) (OAuth2Token, time.Time, error) {

@@ -331,7 +331,7 @@ func (c *Cache[K, V]) run(ctx context.Context, s *shard[K, V], key K, l *call[V]
 	case kept:
 		delete(s.refused, key)
 		s.insert(c.newEntry(key, l.value, expires, now), now)
-	case l.err != nil:
+	case l.err != nil && !isExpected(l.err):
 		s.stats.Failed++
 		s.failed(key, l.err, now)
 	}

@@ -29,6 +29,18 @@ type delayed interface {
 	RetryDelay() time.Duration
 }
 
+// expected is an error that is no failure, but a third outcome, such as that a
+// person has to be asked first. It is neither counted nor remembered.
+type expected interface {
+	error
+	Expected()
+}
+
+func isExpected(err error) bool {
+	_, ok := errors.AsType[expected](err)
+	return ok
+}
+
 // failed notes a load that failed, under s.mu. A value that still lives is
 // renewed later; without one, the error is remembered for a moment.
 func (s *shard[K, V]) failed(key K, err error, now time.Time) {
