@@ -49,7 +49,7 @@ var (
 func NewAPIKeySource(agent *workload.Agent, cfg APIKeyConfig) *APIKeySource {
 	s := &APIKeySource{
 		agent: agent, provider: cfg.Provider, life: DefaultAPIKeyLife,
-		key: workload.CacheKey{Kind: workload.KindAPIKey, Provider: cfg.Provider},
+		key: workload.NewCacheKey(workload.KindAPIKey, cfg.Provider, ""),
 	}
 	if cfg.Life != nil {
 		s.life = *cfg.Life

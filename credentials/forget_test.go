@@ -115,7 +115,7 @@ func TestIsolation(t *testing.T) {
 			for i := range operations / workers {
 				n := (i*7919 + w*104729) % len(callers)
 				provider := hostile[(i+w)%len(hostile)]
-				key := workload.CacheKey{Kind: workload.KindAPIKey, Provider: provider}
+				key := workload.NewCacheKey(workload.KindAPIKey, provider, "")
 				ctx := identity.NewContext(context.Background(), callers[n])
 				got, err := workload.Cached(ctx, agent, key, func(ctx context.Context) (made, time.Time, error) {
 					c, _ := identity.FromContext(ctx)

@@ -4,7 +4,6 @@ package credentials
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
@@ -98,7 +97,7 @@ func NewOAuth2Source(agent *workload.Agent, cfg OAuth2Config) *OAuth2Source {
 	s := &OAuth2Source{
 		agent: agent, cfg: cfg, life: DefaultOAuth2Life, params: canonicalParams(cfg),
 	}
-	s.key = workload.CacheKey{Kind: workload.KindOAuth2, Provider: cfg.Provider, Params: sha256.Sum256([]byte(s.params))}
+	s.key = workload.NewCacheKey(workload.KindOAuth2, cfg.Provider, s.params)
 	if cfg.Life != nil {
 		s.life = *cfg.Life
 	}

@@ -39,21 +39,19 @@ type callerDigest struct {
 }
 
 // CallerKey identifies a caller in a cache key without holding a secret: a
-// kind (none, user id, user token) and a SHA-256 digest. A user id and a
-// token that read the same have different keys. The zero value stands for a
-// caller without a user.
-type CallerKey struct {
-	kind byte
-	sum  [sha256.Size]byte
-}
+// SHA-256 digest of its kind (user id, user token, subject of one) and text. A
+// user id and a token that read the same have different keys. The zero value
+// stands for a caller without a user.
+type CallerKey [sha256.Size]byte
 
 // IsZero reports whether the key stands for a caller without a user.
 func (k CallerKey) IsZero() bool { return k == CallerKey{} }
 
+// Kinds of what a CallerKey is made of.
 const (
-	kindUserID  = 1
-	kindToken   = 2
-	kindSubject = 3
+	kindUserID  = "user id"
+	kindToken   = "token"
+	kindSubject = "subject"
 )
 
 // Key identifies this very caller: the exact token, or the user id. A renewed
@@ -81,17 +79,17 @@ func (c Caller) computeDigest() *callerDigest {
 	switch {
 	case !c.UserToken.IsZero():
 		token := c.UserToken.Reveal()
-		d := &callerDigest{key: CallerKey{kindToken, sha256.Sum256([]byte(token))}}
+		d := &callerDigest{key: digestOf(kindToken, token)}
 		d.subject = d.key
 		if claims, ok := parseClaims(token); ok {
 			d.expires = claims.expiry()
 			if claims.Subject != "" {
-				d.subject = CallerKey{kindSubject, digestOf(claims.Issuer, claims.Subject)}
+				d.subject = digestOf(kindSubject, claims.Issuer, claims.Subject)
 			}
 		}
 		return d
 	case c.UserID != "":
-		key := CallerKey{kindUserID, sha256.Sum256([]byte(c.UserID))}
+		key := digestOf(kindUserID, c.UserID)
 		return &callerDigest{key: key, subject: key}
 	}
 	return &callerDigest{}
@@ -99,19 +97,38 @@ func (c Caller) computeDigest() *callerDigest {
 
 type contextKey struct{}
 
+// contextValue holds both in one piece of memory: caches look at every hit.
+type contextValue struct {
+	digest callerDigest
+	caller Caller
+}
+
 // NewContext returns a context that carries c. It replaces a caller that ctx
 // already has, completely.
 func NewContext(ctx context.Context, c Caller) context.Context {
-	c.digest = c.computeDigest()
-	return context.WithValue(ctx, contextKey{}, &c)
+	v := &contextValue{caller: c, digest: *c.computeDigest()}
+	v.caller.digest = &v.digest
+	return context.WithValue(ctx, contextKey{}, v)
 }
 
 // FromContext returns the caller in ctx, and whether there is one.
 func FromContext(ctx context.Context) (Caller, bool) {
-	if c, ok := ctx.Value(contextKey{}).(*Caller); ok {
-		return *c, true
+	if v, ok := ctx.Value(contextKey{}).(*contextValue); ok {
+		return v.caller, true
 	}
 	return Caller{}, false
+}
+
+var noCaller callerDigest
+
+// KeysFromContext returns Key and Subject of the caller in ctx. They belong to
+// the context and must not be changed. It is for caches, which ask often.
+func KeysFromContext(ctx context.Context) (key, subject *CallerKey) {
+	d := &noCaller
+	if v, ok := ctx.Value(contextKey{}).(*contextValue); ok {
+		d = &v.digest
+	}
+	return &d.key, &d.subject
 }
 
 // claims are the parts of a JWT that bound how long something made from it
@@ -153,7 +170,7 @@ func JWTExpiry(s Secret) time.Time {
 }
 
 // digestOf hashes texts so that no two lists of texts look alike.
-func digestOf(texts ...string) [sha256.Size]byte {
+func digestOf(texts ...string) CallerKey {
 	h := sha256.New()
 	var n [8]byte
 	for _, t := range texts {
@@ -161,5 +178,5 @@ func digestOf(texts ...string) [sha256.Size]byte {
 		h.Write(n[:])
 		h.Write([]byte(t))
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	return CallerKey(h.Sum(nil))
 }

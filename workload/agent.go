@@ -4,7 +4,6 @@ package workload
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -112,14 +111,26 @@ func (a *Agent) Name(ctx context.Context) (string, error) { return a.name.get(ct
 // secret worth the workload identity's role on behalf of that user: send it
 // only where it must go.
 func (a *Agent) Token(ctx context.Context) (identity.Secret, error) {
+	token, _, err := a.token(ctx)
+	return token, err
+}
+
+var tokenKey = NewCacheKey(KindWorkloadToken, "", "")
+
+// token is Token, with the token's id.
+func (a *Agent) token(ctx context.Context) (identity.Secret, uint64, error) {
 	caller, _ := identity.FromContext(ctx)
 	if caller.Key().IsZero() && !a.accessToken.IsZero() {
-		return a.accessToken, nil
+		return a.accessToken, 0, nil
 	}
-	return Cached(ctx, a, CacheKey{Kind: KindWorkloadToken}, func(ctx context.Context) (identity.Secret, time.Time, error) {
+	k, err := cached(ctx, a, tokenKey, func(ctx context.Context) (identity.Secret, time.Time, error) {
 		token, err := a.fetchToken(ctx, caller)
 		return token, a.tokenExpiry(caller), err
 	})
+	if err != nil {
+		return identity.Secret{}, 0, err
+	}
+	return k.value.(identity.Secret), k.id, nil
 }
 
 func (a *Agent) fetchToken(ctx context.Context, caller identity.Caller) (identity.Secret, error) {
@@ -156,7 +167,7 @@ func (a *Agent) tokenExpiry(caller identity.Caller) time.Time {
 // RejectToken drops token for the caller in ctx, if it is still the one kept,
 // because the service or a resource did not accept it.
 func (a *Agent) RejectToken(ctx context.Context, token identity.Secret) {
-	Reject(ctx, a, CacheKey{Kind: KindWorkloadToken}, token.Equal)
+	Reject(ctx, a, tokenKey, token.Equal)
 }
 
 // SessionOptions narrow an STS session. The zero value is the whole role for
@@ -174,23 +185,29 @@ func (o SessionOptions) key() CacheKey {
 	if o.Duration <= 0 {
 		o.Duration = defaultSession
 	}
-	return CacheKey{Kind: KindSTS, Params: sha256.Sum256(fmt.Appendf(nil, "%d:%s", o.Duration, o.Policy))}
+	return NewCacheKey(KindSTS, "", fmt.Sprintf("%d:%s", o.Duration, o.Policy))
 }
 
 // Session returns STS credentials of the workload identity's RAM role on
 // behalf of the caller in ctx. They are kept until shortly before they end.
 func (a *Agent) Session(ctx context.Context, opts SessionOptions) (identity.STSCredentials, error) {
+	cred, _, err := a.session(ctx, opts)
+	return cred, err
+}
+
+// session is Session, with the credentials' id.
+func (a *Agent) session(ctx context.Context, opts SessionOptions) (identity.STSCredentials, uint64, error) {
 	key := wholeRole
 	if opts != (SessionOptions{}) {
 		key = opts.key()
 	}
-	cred, err := Cached(ctx, a, key, func(ctx context.Context) (*identity.STSCredentials, time.Time, error) {
+	k, err := cached(ctx, a, key, func(ctx context.Context) (*identity.STSCredentials, time.Time, error) {
 		return a.assumeRole(ctx, opts)
 	})
 	if err != nil {
-		return identity.STSCredentials{}, err
+		return identity.STSCredentials{}, 0, err
 	}
-	return *cred, nil
+	return *k.value.(*identity.STSCredentials), k.id, nil
 }
 
 const defaultSession = time.Hour
@@ -242,22 +259,25 @@ func (a *Agent) assumeRole(ctx context.Context, opts SessionOptions) (*identity.
 // withToken runs call with a workload access token, and once more with a new
 // one if the service says that this one is not valid.
 func (a *Agent) withToken(ctx context.Context, call func(token identity.Secret) error) error {
-	token, err := a.Token(ctx)
+	used := lineageOf(ctx)
+	token, id, err := a.token(ctx)
 	if err != nil {
 		return err
 	}
+	used.token = id
 	err = call(token)
 	if !errors.Is(err, identity.ErrInvalidWorkloadToken) {
 		return err
 	}
 	a.RejectToken(ctx, token)
-	renewed, tokenErr := a.Token(ctx)
+	renewed, id, tokenErr := a.token(ctx)
 	if tokenErr != nil {
 		return tokenErr
 	}
 	if renewed.Equal(token) {
 		return err
 	}
+	used.token = id
 	return call(renewed)
 }
 
@@ -270,16 +290,18 @@ func (a *Agent) Do(ctx context.Context, call func(token identity.Secret, signer 
 		if !a.useSTS {
 			return call(token, nil)
 		}
-		signer, err := a.Session(ctx, SessionOptions{})
+		used := lineageOf(ctx)
+		signer, id, err := a.session(ctx, SessionOptions{})
 		if err != nil {
 			return err
 		}
+		used.signer = id
 		err = call(token, &signer)
 		if !errors.Is(err, identity.ErrInvalidSigner) {
 			return err
 		}
 		a.RejectSession(ctx, SessionOptions{}, signer)
-		if signer, err = a.Session(ctx, SessionOptions{}); err != nil {
+		if signer, used.signer, err = a.session(ctx, SessionOptions{}); err != nil {
 			return err
 		}
 		return call(token, &signer)

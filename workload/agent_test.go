@@ -284,3 +284,33 @@ func TestExpiredSignerIsRenewed(t *testing.T) {
 	require.NoError(t, call())
 	require.Equal(t, 1, cloud.Count("AssumeRoleForWorkloadIdentity"))
 }
+
+// What was made with a rejected token is renewed before its next use, and used
+// on where that fails.
+func TestRejectionReachesWhatWasBuiltOnIt(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		agent, cloud := newAgent(t, workload.Config{})
+		ctx := identity.NewContext(t.Context(), identity.Caller{UserID: "u"})
+		other := identity.NewContext(t.Context(), identity.Caller{UserID: "v"})
+		token, err := agent.Token(ctx)
+		require.NoError(t, err)
+		cred, err := agent.Session(ctx, workload.SessionOptions{})
+		require.NoError(t, err)
+		theirs, err := agent.Session(other, workload.SessionOptions{})
+		require.NoError(t, err)
+
+		agent.RejectToken(other, token) // not theirs: nothing happens
+		agent.RejectToken(ctx, token)
+		if down {
+			cloud.Inject("AssumeRoleForWorkloadIdentity", identitytest.ServiceError(400, "InvalidParameter"))
+		}
+		again, err := agent.Session(ctx, workload.SessionOptions{})
+		require.NoError(t, err)
+		require.Equal(t, down, cred.AccessKeyID == again.AccessKeyID)
+		require.Equal(t, 2, cloud.Count("GetWorkloadAccessTokenForUserId", "u"))
+
+		same, err := agent.Session(other, workload.SessionOptions{})
+		require.NoError(t, err)
+		require.Equal(t, theirs.AccessKeyID, same.AccessKeyID)
+	}
+}

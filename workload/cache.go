@@ -4,7 +4,10 @@ package workload
 
 import (
 	"context"
-	"hash/maphash"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
@@ -25,37 +28,76 @@ const (
 )
 
 // CacheKey says what a credential is, beside whose it is: that comes from the
-// context.
+// context. Make one with [NewCacheKey]. Keys are comparable.
 type CacheKey struct {
-	Kind Kind
-	// Provider is the credential provider, "" where there is none.
-	Provider string
-	// Params is a digest of everything else that the answer depends on.
-	Params [32]byte
+	kind     Kind
+	provider uint64
+	params   [16]byte // digest of provider and params
 }
 
-// ownedKey is a CacheKey of one caller. The subject stays the same when the
-// caller's token is renewed; it is what Forget and the bounds go by.
+// NewCacheKey makes the key of a kind of credential, from a provider ("" where
+// there is none) and everything else that the answer depends on.
+func NewCacheKey(kind Kind, provider, params string) CacheKey {
+	if kind < 0 || kind >= kinds {
+		panic(fmt.Sprintf("workload: there is no kind %d of credentials", kind))
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(provider), provider, params))
+	return CacheKey{kind, providerID(provider), [16]byte(sum[:])}
+}
+
+// providerID stands for a provider's name in keys. Two names that have the same
+// only share a ForgetProvider.
+func providerID(name string) uint64 {
+	sum := sha256.Sum256([]byte(name))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// ownedKey is a CacheKey of one caller, in its kind's cache. It is small and
+// plain memory: hashing and copying it is a good part of a hit's price.
 type ownedKey struct {
-	CacheKey
-	caller, subject identity.CallerKey
+	caller   identity.CallerKey
+	owner    uint64
+	provider uint64
+	params   [16]byte
 }
 
 func owned(ctx context.Context, key CacheKey) ownedKey {
-	caller, _ := identity.FromContext(ctx)
-	return ownedKey{key, caller.Key(), caller.Subject()}
+	caller, subject := identity.KeysFromContext(ctx)
+	return ownedKey{*caller, ownerID(subject), key.provider, key.params}
 }
 
+// ownerID stands for a user, whose subject is given. It stays the same when their
+// token is renewed, and is what Forget and the bounds go by. Two users who had
+// the same would only share those.
+func ownerID(subject *identity.CallerKey) uint64 {
+	return binary.BigEndian.Uint64(subject[:])
+}
+
+// kept is what the caches hold.
+type kept struct {
+	value any
+	// id tells this value from all others, and from are the ids of the lower
+	// values that it was made with: a workload token, and the STS credentials
+	// that signed.
+	id   uint64
+	from lineage
+}
+
+// lineage are the ids of what a load used, 0 where it used none.
+type lineage struct{ token, signer uint64 }
+
 // caches has one cache for each kind: their values live for different times.
-type caches [kinds]*tokencache.Cache[ownedKey, any]
+type caches struct {
+	of  [kinds]*tokencache.Cache[ownedKey, *kept]
+	ids atomic.Uint64
+}
 
 func newCaches(maxEntries int) *caches {
-	var c caches
-	seed := maphash.MakeSeed()
+	c := new(caches)
 	for kind := range kinds {
 		cfg := tokencache.Config[ownedKey]{
 			MaxEntries: maxEntries,
-			Owner:      func(k ownedKey) uint64 { return maphash.Comparable(seed, k.subject) },
+			Owner:      func(k ownedKey) uint64 { return k.owner },
 		}
 		switch kind {
 		case KindSTS:
@@ -66,9 +108,9 @@ func newCaches(maxEntries int) *caches {
 			// Short-lived, so that a revocation takes effect: not renewed
 			// behind the user's back.
 		}
-		c[kind] = tokencache.New[ownedKey, any](cfg)
+		c.of[kind] = tokencache.New[ownedKey, *kept](cfg)
 	}
-	return &c
+	return c
 }
 
 // earlySTS is when STS credentials are renewed: a quarter of their life before
@@ -89,24 +131,56 @@ func earlySTS(life time.Duration) time.Duration {
 //
 // V must be the same type for all uses of one kind, provider and params.
 func Cached[V any](ctx context.Context, a *Agent, key CacheKey, load func(context.Context) (V, time.Time, error)) (V, error) {
-	cache, own := a.caches[key.Kind], owned(ctx, key)
-	if v, ok := cache.Lookup(own); ok {
-		return v.(V), nil
-	}
-	v, err := cache.Get(ctx, own, func(ctx context.Context) (any, time.Time, error) {
-		return load(ctx)
-	})
+	k, err := cached(ctx, a, key, load)
 	if err != nil {
 		var zero V
 		return zero, err
 	}
-	return v.(V), nil
+	return k.value.(V), nil
+}
+
+func cached[V any](ctx context.Context, a *Agent, key CacheKey, load func(context.Context) (V, time.Time, error)) (*kept, error) {
+	cache, own := a.caches.of[key.kind], owned(ctx, key)
+	if k, ok := cache.Lookup(own); ok {
+		return k, nil
+	}
+	return cache.Get(ctx, own, func(ctx context.Context) (*kept, time.Time, error) {
+		k := &kept{id: a.caches.ids.Add(1)}
+		v, expires, err := load(context.WithValue(ctx, lineageKey{}, &k.from))
+		k.value = v
+		return k, expires, err
+	})
+}
+
+type lineageKey struct{}
+
+// lineageOf finds where a load notes what it used; outside of a load it is
+// nowhere.
+func lineageOf(ctx context.Context) *lineage {
+	if l, ok := ctx.Value(lineageKey{}).(*lineage); ok {
+		return l
+	}
+	return new(lineage)
 }
 
 // Reject drops the credential that a keeps under key for the caller in ctx, if
 // match accepts it. A newer one than the one that was rejected thus survives.
+// What was made with the rejected one is renewed before its next use; if that
+// fails, it is used until its end.
 func Reject[V any](ctx context.Context, a *Agent, key CacheKey, match func(V) bool) {
-	a.caches[key.Kind].Drop(owned(ctx, key), func(v any) bool { return match(v.(V)) })
+	own := owned(ctx, key)
+	var rejected uint64
+	if !a.caches.of[key.kind].Drop(own, func(k *kept) bool {
+		rejected = k.id
+		return match(k.value.(V))
+	}) {
+		return
+	}
+	for kind := key.kind + 1; kind < kinds; kind++ { // only higher kinds are made of lower ones
+		a.caches.of[kind].Expire(own, func(_ ownedKey, k *kept) bool {
+			return k.from.token == rejected || k.from.signer == rejected
+		})
+	}
 }
 
 // Forget drops everything that the agent keeps for the user behind caller,
@@ -114,19 +188,21 @@ func Reject[V any](ctx context.Context, a *Agent, key CacheKey, match func(V) bo
 // loaded for them is not kept either.
 func (a *Agent) Forget(caller identity.Caller) {
 	subject := caller.Subject()
-	a.forget(func(k ownedKey) bool { return k.subject == subject })
+	owner := ownerID(&subject)
+	a.forget(func(k ownedKey) bool { return k.owner == owner })
 }
 
 // ForgetProvider drops every user's credentials of a credential provider.
 func (a *Agent) ForgetProvider(provider string) {
-	a.forget(func(k ownedKey) bool { return k.Provider == provider })
+	id := providerID(provider)
+	a.forget(func(k ownedKey) bool { return k.provider == id })
 }
 
 // Purge drops everything that the agent keeps.
 func (a *Agent) Purge() { a.forget(func(ownedKey) bool { return true }) }
 
 func (a *Agent) forget(match func(ownedKey) bool) {
-	for _, c := range a.caches {
+	for _, c := range a.caches.of {
 		c.Forget(match)
 	}
 }
@@ -134,7 +210,7 @@ func (a *Agent) forget(match func(ownedKey) bool) {
 // Close drops everything, ends the loads under way, and waits for them. Later
 // calls fail with [ErrClosed]. It may be called twice.
 func (a *Agent) Close() {
-	for _, c := range a.caches {
+	for _, c := range a.caches.of {
 		c.Close()
 	}
 }
@@ -167,6 +243,6 @@ type Stats struct {
 
 // Stats returns a snapshot of the counters.
 func (a *Agent) Stats() Stats {
-	of := func(kind Kind) CacheStats { return CacheStats(a.caches[kind].Stats()) }
+	of := func(kind Kind) CacheStats { return CacheStats(a.caches.of[kind].Stats()) }
 	return Stats{of(KindWorkloadToken), of(KindSTS), of(KindAPIKey), of(KindOAuth2)}
 }

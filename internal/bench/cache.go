@@ -53,7 +53,7 @@ func hits(n int, parallel bool) func(b *testing.B) {
 	return func(b *testing.B) {
 		agent := newAgent(b, 0)
 		all := users(n)
-		key := workload.CacheKey{Kind: workload.KindAPIKey, Provider: provider}
+		key := workload.NewCacheKey(workload.KindAPIKey, provider, "")
 		load := func(context.Context) (credentials.APIKey, time.Time, error) {
 			return credentials.APIKey{Provider: provider}, time.Now().Add(time.Hour), nil
 		}

@@ -19,12 +19,10 @@
 package tokencache
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -64,12 +62,13 @@ type Config[K comparable] struct {
 // Quarter is an early window of a quarter of a value's life.
 func Quarter(life time.Duration) time.Duration { return life / 4 }
 
-const shardCount = 32
+const shardCount = 32 // a power of two
 
 // Cache keeps values of type V by comparable key. It is safe for concurrent
 // use; make one with [New].
 type Cache[K comparable, V any] struct {
 	cfg    Config[K]
+	clock  clock
 	seed   maphash.Seed
 	shards []shard[K, V]
 	slots  chan struct{}
@@ -82,38 +81,17 @@ type Cache[K comparable, V any] struct {
 type shard[K comparable, V any] struct {
 	limit, ownerLimit int
 	owner             func(K) uint64
+	clock             *clock
 
 	mu      sync.Mutex // guards the rest
 	closed  bool
-	entries map[K]*list.Element
-	recent  list.List // of *entry[K, V], most recently used first
+	entries map[K]*entry[K, V]
+	recent  order[K, V]
 	owned   map[uint64]int
 	loads   map[K]*call[V]
 	refused map[K]refusal
 	stats   Stats
-}
-
-// entry is one value. Only used and the state of its renewal change.
-type entry[K comparable, V any] struct {
-	key   K
-	value V
-	wall  time.Time // expiry by the wall clock
-	mono  time.Time // expiry by the monotonic clock
-	early time.Time // from here on it is renewed; zero: never early
-	late  time.Time // from here on callers wait for the renewal
-
-	used     time.Time // when it was last moved to the front
-	failures int       // renewals that failed in a row
-	retry    time.Time // not before this is the renewal tried again
-}
-
-func (e *entry[K, V]) dead(now time.Time) bool {
-	return !now.Before(e.mono) || !now.Round(0).Before(e.wall)
-}
-
-// due reports whether the value is to be renewed now.
-func (e *entry[K, V]) due(now time.Time) bool {
-	return !e.early.IsZero() && !now.Before(e.early) && !now.Before(e.retry)
+	skew    skew
 }
 
 // call is one load that others may join.
@@ -133,7 +111,7 @@ type call[V any] struct {
 // repeat a call that has just failed.
 type refusal struct {
 	err   error
-	until time.Time
+	until int64 // by clock.now
 }
 
 // New makes an empty cache.
@@ -146,12 +124,15 @@ func New[K comparable, V any](cfg Config[K]) *Cache[K, V] {
 	if cfg.MaxEntries < 64*shardCount {
 		n = 1 // a small cache keeps its order and its bound exactly
 	}
-	c := &Cache[K, V]{cfg: cfg, seed: maphash.MakeSeed(), shards: make([]shard[K, V], n), slots: make(chan struct{}, cfg.MaxLoads)}
+	c := &Cache[K, V]{
+		cfg: cfg, clock: newClock(), seed: maphash.MakeSeed(),
+		shards: make([]shard[K, V], n), slots: make(chan struct{}, cfg.MaxLoads),
+	}
 	c.closing, c.end = context.WithCancel(context.Background())
 	for i := range c.shards {
 		s := &c.shards[i]
-		s.limit, s.ownerLimit, s.owner = cfg.MaxEntries/n, cfg.MaxPerOwner, cfg.Owner
-		s.entries = make(map[K]*list.Element)
+		s.limit, s.ownerLimit, s.owner, s.clock = cfg.MaxEntries/n, cfg.MaxPerOwner, cfg.Owner, &c.clock
+		s.entries = make(map[K]*entry[K, V])
 		s.owned = make(map[uint64]int)
 		s.loads = make(map[K]*call[V])
 		s.refused = make(map[K]refusal)
@@ -172,23 +153,23 @@ func (c *Cache[K, V]) shard(key K) *shard[K, V] {
 	case len(c.shards) == 1:
 		return &c.shards[0]
 	case c.cfg.Owner != nil:
-		return &c.shards[c.cfg.Owner(key)%uint64(len(c.shards))]
+		return &c.shards[c.cfg.Owner(key)%shardCount]
 	}
-	return &c.shards[maphash.Comparable(c.seed, key)%uint64(len(c.shards))]
+	return &c.shards[maphash.Comparable(c.seed, key)%shardCount]
 }
 
 // Lookup returns the value kept under key if it is fresh: alive, and not to be
 // renewed. It is the part of [Cache.Get] that needs no load.
 func (c *Cache[K, V]) Lookup(key K) (V, bool) {
-	now := time.Now()
+	now := c.clock.now()
 	s := c.shard(key)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if el, ok := s.entries[key]; ok && !s.closed {
-		if e := el.Value.(*entry[K, V]); !e.dead(now) && !e.due(now) {
-			return s.hit(el, e, now), true
-		}
+	if e := s.entries[key]; e != nil && !s.closed && !s.dead(e, now) && !e.due(now) {
+		value := s.hit(e, now)
+		s.mu.Unlock()
+		return value, true
 	}
+	s.mu.Unlock()
 	var zero V
 	return zero, false
 }
@@ -204,7 +185,7 @@ func (c *Cache[K, V]) Lookup(key K) (V, bool) {
 // five if it is not.
 func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context) (V, time.Time, error)) (V, error) {
 	var zero V
-	now := time.Now()
+	now := c.clock.now()
 	s := c.shard(key)
 	s.mu.Lock()
 	if s.closed {
@@ -212,21 +193,20 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 		return zero, ErrClosed
 	}
 	var old *entry[K, V] // alive, but late
-	if el, ok := s.entries[key]; ok {
-		e := el.Value.(*entry[K, V])
+	if e := s.entries[key]; e != nil {
 		switch {
-		case e.dead(now):
-			s.remove(el)
+		case s.dead(e, now):
+			s.remove(e)
 		case !e.due(now):
-			value := s.hit(el, e, now)
+			value := s.hit(e, now)
 			s.mu.Unlock()
 			return value, nil
-		case now.Before(e.late):
+		case now < e.late:
 			if s.loads[key] == nil {
 				s.stats.Refreshed++
 				c.start(ctx, s, key, load, true)
 			}
-			value := s.hit(el, e, now)
+			value := s.hit(e, now)
 			s.mu.Unlock()
 			return value, nil
 		default:
@@ -240,7 +220,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 	l := s.loads[key]
 	if l == nil {
 		if r, ok := s.refused[key]; ok && old == nil {
-			if now.Before(r.until) {
+			if now < r.until {
 				s.stats.Refused++
 				s.mu.Unlock()
 				return zero, r.err
@@ -257,28 +237,22 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 
 	select {
 	case <-l.done:
-		if l.err != nil && old != nil && !old.dead(time.Now()) {
+		if l.err != nil && old != nil {
 			s.mu.Lock()
-			s.stats.Stale++
+			alive := !old.dropped && !s.dead(old, c.clock.now())
+			if alive {
+				s.stats.Stale++
+			}
 			s.mu.Unlock()
-			return old.value, nil
+			if alive {
+				return old.value, nil
+			}
 		}
 		return l.value, l.err
 	case <-ctx.Done():
 		s.leave(key, l)
 		return zero, ctx.Err()
 	}
-}
-
-// hit counts a use of e and keeps the order of use, roughly: moving an element
-// more often than once a second buys nothing.
-func (s *shard[K, V]) hit(el *list.Element, e *entry[K, V], now time.Time) V {
-	s.stats.Hits++
-	if now.Sub(e.used) > time.Second || s.limit < 64 {
-		e.used = now
-		s.recent.MoveToFront(el)
-	}
-	return e.value
 }
 
 // start begins a load, under s.mu.
@@ -310,18 +284,19 @@ func (c *Cache[K, V]) run(ctx context.Context, s *shard[K, V], key K, l *call[V]
 	defer l.cancel()
 	defer context.AfterFunc(c.closing, l.cancel)()
 	expires := c.load(ctx, l, load)
-	now := time.Now()
+	wall := time.Now().Round(0)
 	kept := l.err == nil && !expires.IsZero()
-	if kept && !now.Round(0).Before(expires.Round(0)) {
+	if kept && !wall.Before(expires.Round(0)) {
 		var zero V
 		l.value, kept = zero, false
 		l.err = fmt.Errorf("%w: its expiry is %s, the local clock says %s: check both clocks",
-			ErrExpiredOnArrival, expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+			ErrExpiredOnArrival, expires.UTC().Format(time.RFC3339), wall.UTC().Format(time.RFC3339))
 	}
 	if l.err != nil && c.closing.Err() != nil {
 		l.err = ErrClosed
 	}
 	s.mu.Lock()
+	now := c.clock.now()
 	s.stats.InFlight--
 	if s.loads[key] == l {
 		delete(s.loads, key)
@@ -330,32 +305,13 @@ func (c *Cache[K, V]) run(ctx context.Context, s *shard[K, V], key K, l *call[V]
 	case l.discard || ctx.Err() != nil || s.closed:
 	case kept:
 		delete(s.refused, key)
-		s.insert(c.newEntry(key, l.value, expires, now), now)
+		s.insert(c.newEntry(key, l.value, expires), now)
 	case l.err != nil && !isExpected(l.err):
 		s.stats.Failed++
 		s.failed(key, l.err, now)
 	}
 	s.mu.Unlock()
 	close(l.done)
-}
-
-func (c *Cache[K, V]) newEntry(key K, value V, expires, now time.Time) *entry[K, V] {
-	life := expires.Sub(now.Round(0))
-	e := &entry[K, V]{key: key, value: value, wall: expires.Round(0), mono: now.Add(life), used: now}
-	if c.cfg.Early == nil {
-		return e
-	}
-	if window := min(c.cfg.Early(life), life); window > 0 {
-		// Shortened at random, so that values that came together do not leave
-		// together.
-		window -= rand.N(window/4 + 1)
-		e.early = e.mono.Add(-window)
-		e.late = e.mono.Add(-min(time.Minute, life/10))
-		if e.late.Before(e.early) {
-			e.late = e.early
-		}
-	}
-	return e
 }
 
 func (c *Cache[K, V]) load(ctx context.Context, l *call[V], load func(context.Context) (V, time.Time, error)) (expires time.Time) {
@@ -380,54 +336,4 @@ func (c *Cache[K, V]) load(ctx context.Context, l *call[V], load func(context.Co
 		l.err = fmt.Errorf("%w: nothing within %s", ErrTimeout, c.cfg.LoadTimeout)
 	}
 	return expires
-}
-
-// insert puts e in front, under s.mu, and makes room.
-func (s *shard[K, V]) insert(e *entry[K, V], now time.Time) {
-	if old, ok := s.entries[e.key]; ok {
-		s.remove(old)
-	}
-	s.entries[e.key] = s.recent.PushFront(e)
-	if s.owner != nil {
-		owner := s.owner(e.key)
-		s.owned[owner]++
-		if s.owned[owner] > s.ownerLimit {
-			s.evictOwned(owner)
-		}
-	}
-	for len(s.entries) > s.limit {
-		s.stats.Evicted++
-		s.remove(s.recent.Back())
-	}
-	// Dead values at the idle end leave as others come.
-	for range 2 {
-		last := s.recent.Back()
-		if last == nil || !last.Value.(*entry[K, V]).dead(now) {
-			break
-		}
-		s.remove(last)
-	}
-}
-
-// evictOwned drops the least recently used value of an owner.
-func (s *shard[K, V]) evictOwned(owner uint64) {
-	for el := s.recent.Back(); el != nil; el = el.Prev() {
-		if s.owner(el.Value.(*entry[K, V]).key) == owner {
-			s.stats.Evicted++
-			s.remove(el)
-			return
-		}
-	}
-}
-
-func (s *shard[K, V]) remove(el *list.Element) {
-	key := el.Value.(*entry[K, V]).key
-	s.recent.Remove(el)
-	delete(s.entries, key)
-	if s.owner != nil {
-		owner := s.owner(key)
-		if s.owned[owner]--; s.owned[owner] == 0 {
-			delete(s.owned, owner)
-		}
-	}
 }

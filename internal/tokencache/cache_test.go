@@ -191,15 +191,29 @@ func TestExpiry(t *testing.T) {
 		require.ErrorIs(t, err, ErrExpiredOnArrival)
 		require.Zero(t, v)
 	})
-	t.Run("the wall clock jumps", func(t *testing.T) {
-		now := time.Now()
-		e := entry[string, int]{wall: now.Add(time.Hour).Round(0), mono: now.Add(time.Hour)}
-		require.False(t, e.dead(now))
-		require.True(t, e.dead(now.Add(2*time.Hour)))
-		require.True(t, e.dead(now.Add(2*time.Hour).Round(0)), "forward, the monotonic clock stopped")
-		e.mono = now.Add(-time.Second)
-		require.True(t, e.dead(now), "backward, the monotonic clock went on")
-	})
+	for name, jump := range map[string]time.Duration{"forward": 2 * time.Hour, "backward": -2 * time.Hour} {
+		t.Run("the wall clock jumps "+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := New[string, int](Config[string]{})
+				loads := 0
+				get := func() {
+					_, err := c.Get(t.Context(), "k", func(context.Context) (int, time.Time, error) {
+						loads++
+						return 7, time.Now().Add(time.Hour), nil
+					})
+					require.NoError(t, err)
+				}
+				get()
+				c.clock.wall = c.clock.wall.Add(-jump)
+				time.Sleep(time.Second)
+				get()
+				require.Equal(t, map[bool]int{true: 2, false: 1}[jump > 0], loads, "one clock that says it is over is enough")
+				time.Sleep(time.Hour)
+				get()
+				require.Equal(t, map[bool]int{true: 3, false: 2}[jump > 0], loads)
+			})
+		})
+	}
 }
 
 func TestBounds(t *testing.T) {

@@ -43,7 +43,7 @@ func isExpected(err error) bool {
 
 // failed notes a load that failed, under s.mu. A value that still lives is
 // renewed later; without one, the error is remembered for a moment.
-func (s *shard[K, V]) failed(key K, err error, now time.Time) {
+func (s *shard[K, V]) failed(key K, err error, now int64) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
@@ -51,18 +51,15 @@ func (s *shard[K, V]) failed(key K, err error, now time.Time) {
 	if d, ok := errors.AsType[delayed](err); ok {
 		delay = d.RetryDelay()
 	}
-	if el, ok := s.entries[key]; ok {
-		e := el.Value.(*entry[K, V])
-		if !e.dead(now) {
-			e.failures++
-			ceiling := min(backoffFirst<<min(e.failures-1, 10), backoffMost)
-			e.retry = now.Add(max(rand.N(ceiling)+time.Millisecond, delay))
-			// However long the backoff, the last stretch tries once more.
-			if now.Before(e.late) && e.retry.After(e.late) && delay == 0 {
-				e.retry = e.late
-			}
-			return
+	if e := s.entries[key]; e != nil && !s.dead(e, now) {
+		e.failures++
+		ceiling := min(backoffFirst<<min(e.failures-1, 10), backoffMost)
+		e.retry = now + int64(max(rand.N(ceiling)+time.Millisecond, delay))
+		// However long the backoff, the last stretch tries once more.
+		if now < e.late && e.retry > e.late && delay == 0 {
+			e.retry = e.late
 		}
+		return
 	}
 	t, ok := errors.AsType[temporary](err)
 	if !ok {
@@ -74,7 +71,7 @@ func (s *shard[K, V]) failed(key K, err error, now time.Time) {
 	}
 	if len(s.refused) >= maxRefused {
 		for k, r := range s.refused {
-			if !now.Before(r.until) {
+			if now >= r.until {
 				delete(s.refused, k)
 			}
 		}
@@ -82,5 +79,5 @@ func (s *shard[K, V]) failed(key K, err error, now time.Time) {
 			return
 		}
 	}
-	s.refused[key] = refusal{err, now.Add(memory)}
+	s.refused[key] = refusal{err, now + int64(memory)}
 }

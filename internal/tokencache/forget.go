@@ -10,12 +10,26 @@ func (c *Cache[K, V]) Drop(key K, match func(V) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.refused, key)
-	el, ok := s.entries[key]
-	if !ok || !match(el.Value.(*entry[K, V]).value) {
+	e := s.entries[key]
+	if e == nil || !match(e.value) {
 		return false
 	}
-	s.remove(el)
+	s.remove(e)
 	return true
+}
+
+// Expire makes the values of key's owner that match accepts late: the next who
+// asks waits for a renewal, and gets the old value only if that fails.
+func (c *Cache[K, V]) Expire(key K, match func(K, V) bool) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := c.clock.now()
+	for k, e := range s.entries {
+		if match(k, e.value) {
+			e.early, e.late, e.retry = now, now, 0
+		}
+	}
 }
 
 // Forget drops every value whose key matches and keeps no result of a load
@@ -26,9 +40,9 @@ func (c *Cache[K, V]) Forget(match func(K) bool) int {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		for key, el := range s.entries {
+		for key, e := range s.entries {
 			if match(key) {
-				s.remove(el)
+				s.remove(e)
 				n++
 				s.stats.Forgotten++
 			}
