@@ -38,9 +38,12 @@ type Config struct {
 	// a shared transport that keeps connections alive is used. Redirects are
 	// never followed and cookies not kept: calls are signed.
 	HTTPClient *http.Client
-	// Attempts is how often one call is sent at most: throttled calls,
-	// server errors and failed connections are repeated with backoff and
-	// jitter where that is safe. If zero, 3; 1 never repeats.
+	// Attempts is how often one call is sent at most: server errors and
+	// failed connections are repeated with backoff and jitter where that is
+	// safe. If zero, 3; 1 never repeats. Throttled calls are repeated more
+	// patiently, for some seconds, and from the first one on the client keeps
+	// the calls of that operation just under the rate that the service
+	// accepts.
 	Attempts int
 	// Timeout limits one attempt. If zero, 15 seconds.
 	Timeout time.Duration

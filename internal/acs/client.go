@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,7 +44,8 @@ type Config struct {
 	// shared transport that keeps connections alive is used. Redirects are
 	// never followed, and cookies not kept, whatever the client says.
 	HTTPClient *http.Client
-	// Attempts is how often a call is sent at most. If zero, 3.
+	// Attempts is how often a call is sent at most, throttled ones aside. If
+	// zero, 3; 1 never repeats.
 	Attempts int
 	// Timeout limits one attempt. If zero, 15 seconds.
 	Timeout time.Duration
@@ -64,6 +66,7 @@ type Client struct {
 	maxResponse int64
 	userAgent   string
 	log         *slog.Logger
+	paces       pacers
 }
 
 // sharedTransport keeps more idle connections to one host than net/http's
@@ -146,17 +149,29 @@ type Meta struct {
 // request. A ctx error is returned as it is; every other one is an [*Error],
 // a [*TransportError], or what cred returned.
 func (c *Client) Call(ctx context.Context, req *Request, cred func(context.Context) (Credential, error), out any) (Meta, error) {
-	for attempt := 1; ; attempt++ {
+	pace := c.paces.of(req.Action)
+	for attempt, begun := 1, time.Now(); ; attempt++ {
+		if err := pace.wait(ctx, req.Action); err != nil {
+			return Meta{}, err
+		}
 		start := time.Now()
 		meta, err := c.attempt(ctx, req, cred, out)
 		c.trace(ctx, req, attempt, start, meta, err)
 		if err == nil {
+			pace.accepted()
 			return meta, nil
+		}
+		limit := c.attempts
+		if apiErr, ok := errors.AsType[*Error](err); ok && apiErr.Throttled() {
+			pace.refused(apiErr.RetryAfter)
+			if limit > 1 && time.Since(begun) < throttledFor {
+				limit = throttledAttempts
+			}
 		}
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return meta, ctxErr
 		}
-		if attempt >= c.attempts || !retryable(err, req.Repeatable) {
+		if attempt >= limit || !retryable(err, req.Repeatable) {
 			return meta, err
 		}
 		pause, ok := wait(err, attempt+1)
@@ -216,11 +231,21 @@ func (c *Client) attempt(ctx context.Context, req *Request, credential func(cont
 		return Meta{}, failed(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, c.maxResponse+1))
+	body, err := readBody(resp, c.maxResponse+1)
 	if err != nil {
 		return Meta{}, failed(fmt.Errorf("reading the answer: %w", err))
 	}
 	return c.decode(req, resp, body, out)
+}
+
+// readBody reads at most limit bytes.
+func readBody(resp *http.Response, limit int64) ([]byte, error) {
+	if n := resp.ContentLength; n >= 0 && n < limit {
+		body := make([]byte, n)
+		_, err := io.ReadFull(resp.Body, body)
+		return body, err
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, limit))
 }
 
 func (c *Client) decode(req *Request, resp *http.Response, body []byte, out any) (Meta, error) {
@@ -264,6 +289,9 @@ func malformed(req *Request, resp *http.Response, detail string) *Error {
 	}
 }
 
+// blankRequest is copied for each request, because nothing else sets a context.
+var blankRequest = &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody}
+
 // build makes the HTTP request of one attempt: a new date, nonce and
 // signature each time.
 func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*http.Request, error) {
@@ -284,8 +312,14 @@ func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*htt
 
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails, by its contract
-	nonce := hexText(random[:])
-	date := time.Now().UTC().Format("2006-01-02T15:04:05Z")
+	sum := sha256.Sum256(body)
+	// One text for the three, which costs one allocation.
+	const nonceEnd, hashEnd = 2 * len(random), 2*len(random) + 2*sha256.Size
+	var buf [hashEnd + 32]byte
+	once := hex.AppendEncode(hex.AppendEncode(buf[:0], random[:]), sum[:])
+	once = time.Now().UTC().AppendFormat(once, "2006-01-02T15:04:05Z")
+	values := string(once)
+	nonce, hash, date := values[:nonceEnd], values[nonceEnd:hashEnd], values[hashEnd:]
 
 	query := req.Query
 	method := req.Method
@@ -311,8 +345,6 @@ func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*htt
 			maps.Copy(query, req.Query)
 			query["SignatureType"] = "BEARERTOKEN"
 		}
-		sum := sha256.Sum256(body)
-		hash := hexText(sum[:])
 		f.add("Accept", "accept", "application/json")
 		f.add("X-Acs-Date", "x-acs-date", date)
 		f.add("X-Acs-Signature-Nonce", "x-acs-signature-nonce", nonce)
@@ -328,10 +360,8 @@ func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*htt
 	u.Path, u.RawPath = decoded, path
 	u.RawQuery = string(query.encode())
 	// Made by hand: NewRequest would parse the URL again.
-	httpReq := (&http.Request{
-		Method: method, URL: &u, Host: u.Host, Header: f.header(),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
-	}).WithContext(ctx)
+	httpReq := blankRequest.WithContext(ctx)
+	httpReq.Method, httpReq.URL, httpReq.Host, httpReq.Header = method, &u, u.Host, f.header()
 	if len(body) > 0 {
 		httpReq.ContentLength = int64(len(body))
 		httpReq.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }

@@ -17,6 +17,10 @@ const (
 	// A service that asks for more patience than this gets its error passed
 	// on at once: the caller can plan a longer wait better than we can.
 	longestWait = 20 * time.Second
+	// A throttled call was not acted on, and its turn comes: it is tried more
+	// often than others, within this time.
+	throttledAttempts = 10
+	throttledFor      = 4 * time.Second
 )
 
 // retryable reports whether a failed attempt may be made again: always where

@@ -3,9 +3,9 @@
 package acs
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"iter"
 	"net/http"
 	"strings"
 )
@@ -69,58 +69,90 @@ func sign(f *fields, method, host, path, canonicalQuery, bodyHash string, cred C
 		f.add("X-Acs-Accesskey-Id", "x-acs-accesskey-id", cred.AccessKeyID)
 		f.add("X-Acs-Security-Token", "x-acs-security-token", cred.SecurityToken)
 	}
-	canonical, names := canonicalRequest(*f, method, host, path, canonicalQuery, bodyHash)
+	var few [1536]byte
+	canonical, names := canonicalRequest(few[:0], *f, method, host, path, canonicalQuery, bodyHash)
 	digest := sha256.Sum256(canonical)
 	var text [len(algorithm) + 1 + 2*sha256.Size]byte
-	mac := hmac.New(sha256.New, []byte(cred.AccessKeySecret))
-	mac.Write(hex.AppendEncode(append(text[:0], algorithm+"\n"...), digest[:]))
-	var sum [sha256.Size]byte
-	f.add("Authorization", "authorization", algorithm+" Credential="+cred.AccessKeyID+
-		",SignedHeaders="+names+",Signature="+hexText(mac.Sum(sum[:0])))
+	mac := hmacSHA256(cred.AccessKeySecret, hex.AppendEncode(append(text[:0], algorithm+"\n"...), digest[:]))
+
+	var short [512]byte
+	auth := append(short[:0], algorithm+" Credential="...)
+	auth = append(auth, cred.AccessKeyID...)
+	auth = append(auth, ",SignedHeaders="...)
+	auth = append(auth, names...)
+	auth = append(auth, ",Signature="...)
+	f.add("Authorization", "authorization", string(hex.AppendEncode(auth, mac[:])))
 }
 
-// hexText is hex.EncodeToString with one allocation.
-func hexText(b []byte) string {
-	var buf [2 * sha256.Size]byte
-	return string(hex.AppendEncode(buf[:0], b))
-}
-
-// canonicalRequest is the text that is signed, with the list of the signed
-// headers: host, content-type and every x-acs-*.
-func canonicalRequest(f fields, method, host, path, query, bodyHash string) (text []byte, names string) {
-	signed := make(fields, 0, 12)
-	for _, x := range f {
-		if x.lower == "content-type" || strings.HasPrefix(x.lower, "x-acs-") {
-			signed = append(signed, x) // sorted already
-		}
+// hmacSHA256 is RFC 2104 for the one text that is signed, which is shorter than
+// two blocks. crypto/hmac would allocate five times, for each call.
+func hmacSHA256(key string, text []byte) [sha256.Size]byte {
+	var k [sha256.BlockSize]byte
+	if len(key) > len(k) {
+		sum := sha256.Sum256([]byte(key))
+		copy(k[:], sum[:])
+	} else {
+		copy(k[:], key)
 	}
-	signed.add("Host", "host", host)
+	pad := func(x byte) (p [sha256.BlockSize]byte) {
+		for i := range k {
+			p[i] = k[i] ^ x
+		}
+		return p
+	}
+	var few [4 * sha256.BlockSize]byte
+	inner, outer := pad(0x36), pad(0x5c)
+	sum := sha256.Sum256(append(append(few[:0], inner[:]...), text...))
+	return sha256.Sum256(append(append(few[:0], outer[:]...), sum[:]...))
+}
 
-	b := make([]byte, 0, 1536)
+// canonicalRequest appends the text that is signed to b, and returns it with
+// the list of the signed headers: host, content-type and every x-acs-*.
+func canonicalRequest(b []byte, f fields, method, host, path, query, bodyHash string) (text, names []byte) {
 	b = append(b, method...)
 	b = append(b, '\n')
 	b = append(b, canonicalPath(path)...)
 	b = append(b, '\n')
 	b = append(b, query...)
 	b = append(b, '\n')
-	for _, x := range signed {
-		b = append(b, x.lower...)
+	for name, value := range f.signed(host) {
+		b = append(b, name...)
 		b = append(b, ':')
-		b = append(b, strings.TrimSpace(x.value)...)
+		b = append(b, strings.TrimSpace(value)...)
 		b = append(b, '\n')
 	}
 	b = append(b, '\n')
 	start := len(b)
-	for i, x := range signed {
-		if i > 0 {
+	for name := range f.signed(host) {
+		if len(b) > start {
 			b = append(b, ';')
 		}
-		b = append(b, x.lower...)
+		b = append(b, name...)
 	}
-	names = string(b[start:])
+	end := len(b)
 	b = append(b, '\n')
 	b = append(b, bodyHash...)
-	return b, names
+	return b, b[start:end]
+}
+
+// signed are the headers that are signed, in their order. The list is sorted,
+// and host comes before all x-acs-*.
+func (f fields) signed(host string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, x := range f {
+			if x.lower == "content-type" && !yield(x.lower, x.value) {
+				return
+			}
+		}
+		if !yield("host", host) {
+			return
+		}
+		for _, x := range f {
+			if strings.HasPrefix(x.lower, "x-acs-") && !yield(x.lower, x.value) {
+				return
+			}
+		}
+	}
 }
 
 var pathReplacer = strings.NewReplacer("+", "%20", "*", "%2A", "%7E", "~")
