@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strconv"
+	"reflect"
 	"sync"
 	"time"
 
@@ -34,24 +34,57 @@ type consentKey struct {
 // consent is one pending request for a user's consent. Many calls of that
 // user may wait for it.
 type consent struct {
-	key             consentKey
-	caller          identity.Caller // who began it
-	url, sessionURI string
-	begun           time.Time
+	key        consentKey
+	sessionURI string
+	begun      time.Time
 
 	wake  chan struct{} // capacity 1: poll now
 	done  chan struct{} // closed when token and err are final
 	token OAuth2Token
 	err   error
 
-	mu       sync.Mutex // guards the rest
+	mu       sync.Mutex      // guards the rest
+	caller   identity.Caller // who began it; no user if that was elsewhere
+	url      string          // "" if it was begun elsewhere and the service does not say
 	finished bool
-	watchers int
+	watchers map[*watcher]struct{}
+	polling  bool
 	stopPoll context.CancelFunc
 }
 
-func (c *consent) required(cfg OAuth2Config) error {
-	return &AuthorizationRequiredError{Provider: cfg.Provider, Scopes: cfg.Scopes, URL: c.url, SessionURI: c.sessionURI, Caller: c.caller}
+// watcher is one ctx that waits for a consent. Calls with the same ctx share
+// it.
+type watcher struct {
+	ctx   context.Context
+	calls int           // that wait, guarded by the consent's mutex
+	told  chan struct{} // closed when OnAuthorization has returned
+	err   error         // of OnAuthorization, set before told is closed
+	lost  chan error    // capacity 1: the service does not take this caller any more
+}
+
+func newConsent(key consentKey, caller identity.Caller, url, sessionURI string) *consent {
+	return &consent{
+		key: key, caller: caller, url: url, sessionURI: sessionURI, begun: time.Now(),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), watchers: make(map[*watcher]struct{}),
+	}
+}
+
+// authorization describes c for those who are asked.
+func (c *consent) authorization(cfg *OAuth2Config, deadline time.Time) Authorization {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Authorization{
+		Provider: cfg.Provider, Scopes: cfg.Scopes, URL: c.url, SessionURI: c.sessionURI, Caller: c.caller, Deadline: deadline,
+	}
+}
+
+// learn notes the link of a consent that was begun elsewhere.
+func (c *consent) learn(url string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.url == "" {
+		c.url = url
+	}
 }
 
 func (c *consent) pending() bool {
@@ -76,31 +109,86 @@ func (c *consent) finish(token OAuth2Token, err error) {
 	close(c.done)
 }
 
-// watch polls for the consent's end while anybody watches. The poll has the
-// ctx values of the first who watches, not its end: all watchers are the same
-// user.
-func (c *consent) watch(ctx context.Context, s *OAuth2Source) (stop func()) {
+// watch adds a call that waits with ctx, and polls for the end while there are
+// any. first is whether the call must tell the person: one does for each ctx.
+func (c *consent) watch(ctx context.Context, s *OAuth2Source) (w *watcher, first bool, stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.watchers++
-	if c.watchers == 1 && !c.finished {
-		ctx, c.stopPoll = context.WithCancel(context.WithoutCancel(ctx))
-		go c.poll(ctx, s)
+	for have := range c.watchers {
+		if sameContext(have.ctx, ctx) {
+			w = have
+		}
 	}
-	return func() {
+	if first = w == nil; first {
+		w = &watcher{ctx: ctx, told: make(chan struct{}), lost: make(chan error, 1)}
+		c.watchers[w] = struct{}{}
+	}
+	w.calls++
+	if !c.polling && !c.finished {
+		pollCtx, cancel := context.WithCancel(context.Background())
+		c.polling, c.stopPoll = true, cancel
+		go c.poll(pollCtx, s)
+	}
+	return w, first, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.watchers--
-		if c.watchers == 0 && c.stopPoll != nil {
+		if w.calls--; w.calls == 0 {
+			delete(c.watchers, w)
+		}
+		if len(c.watchers) == 0 && c.stopPoll != nil {
 			c.stopPoll()
-			c.stopPoll = nil
 		}
 	}
 }
 
-// poll repeats the request with growing intervals until the consent ends. A
-// failure that may pass does not end it.
+// sameContext reports whether two contexts are one. Not every context type can
+// be compared.
+func sameContext(a, b context.Context) bool {
+	return reflect.TypeOf(a).Comparable() && a == b
+}
+
+// speaker chooses for whom to poll: all who watch are the same user, but their
+// ID tokens end at different times, and a renewed one may have come since.
+func (c *consent) speaker() *watcher {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var best *watcher
+	var bestEnd time.Time
+	for w := range c.watchers {
+		caller, _ := identity.FromContext(w.ctx)
+		end := caller.TokenExpiry() // zero: does not end
+		if best == nil || !bestEnd.IsZero() && (end.IsZero() || end.After(bestEnd)) {
+			best, bestEnd = w, end
+		}
+	}
+	return best
+}
+
+// lose ends the waiting of w alone.
+func (c *consent) lose(w *watcher, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.watchers, w)
+	select {
+	case w.lost <- err:
+	default:
+	}
+}
+
+// poll repeats the request with growing intervals until the consent ends or
+// nobody watches. A failure that may pass does not end it.
 func (c *consent) poll(ctx context.Context, s *OAuth2Source) {
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.stopPoll()
+		c.polling, c.stopPoll = false, nil
+		if len(c.watchers) > 0 && !c.finished { // who came while it stopped
+			ctx, c.stopPoll = context.WithCancel(context.Background())
+			c.polling = true
+			go c.poll(ctx, s)
+		}
+	}()
 	interval := pollFirst
 	for {
 		// A little jitter keeps the polls of many users apart.
@@ -114,25 +202,38 @@ func (c *consent) poll(ctx context.Context, s *OAuth2Source) {
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		if ctx.Err() != nil || !c.pending() {
+		w := c.speaker()
+		if w == nil || ctx.Err() != nil || !c.pending() {
 			return
 		}
-		callCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		callCtx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), 30*time.Second)
+		unlink := context.AfterFunc(ctx, cancel)
 		_, err := s.ask(callCtx, c)
+		unlink()
 		cancel()
 		switch {
 		case err == nil, ctx.Err() != nil, !c.pending():
 			return
 		case isPending(err):
+		case errors.Is(err, identity.ErrInvalidUserToken):
+			c.lose(w, err) // others of this user may have a newer one
+			c.notify()
+		case ended(err):
+			c.finish(OAuth2Token{}, err)
+			return
 		default:
-			if ended(err) {
-				c.finish(OAuth2Token{}, err)
-				return
-			}
 			if apiErr, ok := errors.AsType[*identity.APIError](err); ok && apiErr.RetryAfter > interval {
 				interval = min(apiErr.RetryAfter, time.Minute)
 			}
 		}
+	}
+}
+
+// notify lets the poll ask at once.
+func (c *consent) notify() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -147,20 +248,19 @@ func isPending(err error) bool {
 	return ok
 }
 
-// consents holds the pending consents of this process. They are found by
-// session URI, too, which only the service hands out and nobody can guess.
+// consents holds the pending consents of this process.
 var consents = &consentRegistry{
-	byKey:     make(map[consentKey]*consent),
-	bySession: make(map[string]*consent),
-	locks:     make(map[consentKey]*keyLock),
+	byKey:   make(map[consentKey]*consent),
+	byTopic: make(map[string]*consent),
+	locks:   make(map[consentKey]*keyLock),
 }
 
 type consentRegistry struct {
-	mu        sync.Mutex // guards the rest
-	byKey     map[consentKey]*consent
-	bySession map[string]*consent
-	locks     map[consentKey]*keyLock
-	swept     time.Time
+	mu      sync.Mutex // guards the rest
+	byKey   map[consentKey]*consent
+	byTopic map[string]*consent
+	locks   map[consentKey]*keyLock
+	swept   time.Time
 }
 
 // keyLock lets one request at a time begin or continue the consent of a key,
@@ -202,15 +302,12 @@ func (r *consentRegistry) find(key consentKey) *consent {
 	return r.byKey[key]
 }
 
-func (r *consentRegistry) begin(key consentKey, caller identity.Caller, url, sessionURI string) *consent {
-	c := &consent{
-		key: key, caller: caller, url: url, sessionURI: sessionURI, begun: time.Now(),
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
-	}
+// add makes c the one that further calls join.
+func (r *consentRegistry) add(c *consent) *consent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.byKey[key] = c
-	r.bySession[sessionURI] = c
+	r.byKey[c.key] = c
+	r.byTopic[topic(c.sessionURI)] = c
 	return c
 }
 
@@ -224,7 +321,7 @@ func (r *consentRegistry) drop(c *consent) {
 	if r.byKey[c.key] == c {
 		delete(r.byKey, c.key)
 	}
-	delete(r.bySession, c.sessionURI)
+	delete(r.byTopic, topic(c.sessionURI))
 }
 
 // sweep drops what nobody came back for, at most once a minute.
@@ -239,23 +336,3 @@ func (r *consentRegistry) sweep() {
 		}
 	}
 }
-
-// NotifyAuthorization tells the sources in this process that the state of an
-// authorization session may have changed, so that those that wait for it ask
-// the service at once instead of at their next poll. Call it after
-// [identity.Client.CompleteResourceTokenAuth], or when the user came back
-// having refused. An unknown session is ignored. It is safe for concurrent use.
-func NotifyAuthorization(sessionURI string) {
-	consents.mu.Lock()
-	c := consents.bySession[sessionURI]
-	consents.mu.Unlock()
-	if c == nil {
-		return
-	}
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-func lengthPrefix(s string) string { return strconv.Itoa(len(s)) + ":" }

@@ -39,6 +39,10 @@ type AuthorizationRequiredError struct {
 	Caller identity.Caller
 }
 
+func required(a Authorization) error {
+	return &AuthorizationRequiredError{Provider: a.Provider, Scopes: a.Scopes, URL: a.URL, SessionURI: a.SessionURI, Caller: a.Caller}
+}
+
 // Error names no URL: error texts reach logs and models.
 func (e *AuthorizationRequiredError) Error() string {
 	return fmt.Sprintf("credentials: provider %q: the user must authorize access first (scopes %s)",

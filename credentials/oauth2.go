@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,6 +41,9 @@ type Authorization struct {
 	Caller identity.Caller
 	// Deadline is when the source stops waiting.
 	Deadline time.Time
+	// Tool is the tool that asks, in words for the user. Sources leave it
+	// empty; who passes the authorization on may know.
+	Tool string
 }
 
 // OAuth2Config configures an [OAuth2Source].
@@ -55,13 +59,18 @@ type OAuth2Config struct {
 	// CallbackURL is where the user's browser returns after consent. Needed
 	// while session binding is on.
 	CallbackURL string
-	// CustomParameters are added to the authorization request.
+	// CustomParameters are added to the authorization request. The custom
+	// state is the State of the caller.
 	CustomParameters map[string]string
+	// ForceAuthentication asks the user again although they have granted
+	// access before: once for each token, which is kept for Life.
+	ForceAuthentication bool
 	// OnAuthorization is told that the user must consent. If nil, the source
 	// does not wait: its error is an [*AuthorizationRequiredError]. If it
-	// returns an error, that is the source's. It is called once for each
-	// waiting ctx, with the same link for all that wait for the same grant of
-	// the same user, and must be safe for concurrent use.
+	// returns an error, that is the source's. It is called once for each ctx
+	// that waits, however many calls wait with it, with the same link for all
+	// that wait for the same grant of the same user, and must be safe for
+	// concurrent use.
 	OnAuthorization func(ctx context.Context, a Authorization) error
 	// Timeout is how long to wait for the user. If zero,
 	// [DefaultAuthorizationTimeout].
@@ -110,14 +119,14 @@ func NewOAuth2Source(agent *workload.Agent, cfg OAuth2Config) *OAuth2Source {
 func canonicalParams(cfg OAuth2Config) string {
 	var b strings.Builder
 	put := func(s string) {
-		b.WriteString(lengthPrefix(s))
-		b.WriteString(s)
+		b.WriteString(strconv.Itoa(len(s)) + ":" + s)
 	}
 	scopes := slices.Compact(slices.Sorted(slices.Values(cfg.Scopes)))
 	put(cfg.Provider)
 	put(cfg.Flow)
 	put(cfg.Audience)
 	put(cfg.CallbackURL)
+	put(strconv.FormatBool(cfg.ForceAuthentication))
 	for _, scope := range scopes {
 		put(scope)
 	}
@@ -140,8 +149,7 @@ func (s *OAuth2Source) Credential(ctx context.Context) (OAuth2Token, error) {
 	if s.cfg.Provider == "" {
 		return OAuth2Token{}, errNoProvider("OAuth2Config")
 	}
-	caller, _ := identity.FromContext(ctx)
-	if caller.Key().IsZero() {
+	if key, _ := identity.KeysFromContext(ctx); key.IsZero() {
 		return OAuth2Token{}, wrap(s.cfg.Provider, identity.ErrNoCaller)
 	}
 	token, err := workload.Cached(ctx, s.agent, s.key, s.loader)
@@ -150,13 +158,37 @@ func (s *OAuth2Source) Credential(ctx context.Context) (OAuth2Token, error) {
 	}
 	if pending, ok := errors.AsType[*pendingError](err); ok {
 		if s.cfg.OnAuthorization == nil {
-			return OAuth2Token{}, pending.consent.required(s.cfg)
+			return OAuth2Token{}, required(pending.consent.authorization(&s.cfg, time.Time{}))
 		}
 		if token, err = s.await(ctx, pending.consent); err == nil {
 			return token, nil
 		}
 	}
 	return OAuth2Token{}, wrap(s.cfg.Provider, err)
+}
+
+// Resume goes on with an authorization session that was begun elsewhere: in
+// another process, or in this one before it was started anew. For the rest it
+// does what Credential does. A session that has ended, or that is not this
+// user's, is replaced by a new one.
+//
+// Within one process nothing needs to be resumed: Credential joins the session
+// that is open.
+func (s *OAuth2Source) Resume(ctx context.Context, sessionURI string) (OAuth2Token, error) {
+	caller, _ := identity.FromContext(ctx)
+	if s.cfg.Provider != "" && sessionURI != "" && !caller.Key().IsZero() {
+		key := consentKey{s.agent, caller.Subject(), s.params}
+		unlock, err := consents.lock(ctx, key)
+		if err != nil {
+			return OAuth2Token{}, wrap(s.cfg.Provider, err)
+		}
+		if c := consents.find(key); c == nil || c.sessionURI != sessionURI {
+			// The state is the one thing known of who began it.
+			consents.add(newConsent(key, identity.Caller{State: caller.State}, "", sessionURI))
+		}
+		unlock()
+	}
+	return s.Credential(ctx)
 }
 
 // Reject drops token for the caller in ctx, if it is still the one kept.
@@ -193,7 +225,7 @@ func (s *OAuth2Source) load(ctx context.Context) (OAuth2Token, time.Time, error)
 		if err == nil {
 			return token, s.expiry(ctx, token), nil
 		}
-		if ended(err) {
+		if ended(err) && !errors.Is(err, identity.ErrInvalidUserToken) {
 			c.finish(OAuth2Token{}, err) // the service does not know it any more
 		}
 		if c.pending() {
@@ -216,7 +248,7 @@ func (s *OAuth2Source) ask(ctx context.Context, c *consent) (OAuth2Token, error)
 	req := identity.GetResourceOAuth2TokenRequest{
 		Provider: s.cfg.Provider, Flow: s.cfg.Flow, Scopes: s.cfg.Scopes, Audience: s.cfg.Audience,
 		ReturnURL: s.cfg.CallbackURL, CustomState: caller.State, CustomParameters: s.cfg.CustomParameters,
-		ForceAuthentication: new(false),
+		ForceAuthentication: new(s.cfg.ForceAuthentication && c == nil),
 	}
 	if c != nil {
 		req.SessionURI = c.sessionURI
@@ -247,7 +279,9 @@ func (s *OAuth2Source) ask(ctx context.Context, c *consent) (OAuth2Token, error)
 		if answer.AuthorizationURL == "" || answer.SessionURI == "" {
 			return OAuth2Token{}, errNoLink
 		}
-		c = consents.begin(consentKey{s.agent, caller.Subject(), s.params}, caller, answer.AuthorizationURL, answer.SessionURI)
+		c = consents.add(newConsent(consentKey{s.agent, caller.Subject(), s.params}, caller, answer.AuthorizationURL, answer.SessionURI))
+	} else if answer.AuthorizationURL != "" {
+		c.learn(answer.AuthorizationURL)
 	}
 	return OAuth2Token{}, &pendingError{c}
 }
@@ -257,28 +291,39 @@ var errNoLink = errors.New("the service returned neither a token nor a link to a
 // await shows c to the caller and waits for its end.
 func (s *OAuth2Source) await(ctx context.Context, c *consent) (OAuth2Token, error) {
 	deadline := time.Now().Add(s.cfg.Timeout)
-	err := s.cfg.OnAuthorization(ctx, Authorization{
-		Provider: s.cfg.Provider, Scopes: s.cfg.Scopes, URL: c.url, SessionURI: c.sessionURI, Caller: c.caller, Deadline: deadline,
-	})
-	if err != nil {
-		return OAuth2Token{}, err
-	}
-	stop := c.watch(ctx, s)
+	w, first, stop := c.watch(ctx, s)
 	defer stop()
+	if first {
+		w.err = s.cfg.OnAuthorization(ctx, c.authorization(&s.cfg, deadline))
+		close(w.told)
+	}
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
-	select {
-	case <-c.done:
-		if c.err != nil {
-			return OAuth2Token{}, c.err
+	told := w.told
+	for {
+		select {
+		case <-told:
+			if w.err != nil {
+				return OAuth2Token{}, w.err
+			}
+			told = nil
+		case <-c.done:
+			if c.err != nil {
+				return OAuth2Token{}, c.err
+			}
+			// Through the cache, so that the next call of this caller finds it.
+			return workload.Cached(ctx, s.agent, s.key, func(ctx context.Context) (OAuth2Token, time.Time, error) {
+				return c.token, s.expiry(ctx, c.token), nil
+			})
+		case err := <-w.lost:
+			w.lost <- err // for the other calls with this ctx
+			return OAuth2Token{}, err
+		case <-timer.C:
+			return OAuth2Token{}, ErrAuthorizationTimeout
+		case <-s.agent.Done():
+			return OAuth2Token{}, workload.ErrClosed
+		case <-ctx.Done():
+			return OAuth2Token{}, ctx.Err()
 		}
-		// Through the cache, so that the next call of this caller finds it.
-		return workload.Cached(ctx, s.agent, s.key, func(ctx context.Context) (OAuth2Token, time.Time, error) {
-			return c.token, s.expiry(ctx, c.token), nil
-		})
-	case <-timer.C:
-		return OAuth2Token{}, ErrAuthorizationTimeout
-	case <-ctx.Done():
-		return OAuth2Token{}, ctx.Err()
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
@@ -70,6 +71,8 @@ type Agent struct {
 	useSTS      bool
 	tokenLife   time.Duration
 	caches      *caches
+	closed      chan struct{}
+	closeOnce   sync.Once
 }
 
 // New makes an agent. It reads the environment and the configuration file, as
@@ -88,6 +91,7 @@ func New(cfg Config) (*Agent, error) {
 		accessToken: cfg.AccessToken,
 		tokenLife:   DefaultTokenLife,
 		caches:      newCaches(cfg.MaxEntries),
+		closed:      make(chan struct{}),
 	}
 	if cfg.TokenLife != nil {
 		a.tokenLife = *cfg.TokenLife

@@ -210,10 +210,14 @@ func (a *Agent) forget(match func(ownedKey) bool) {
 // Close drops everything, ends the loads under way, and waits for them. Later
 // calls fail with [ErrClosed]. It may be called twice.
 func (a *Agent) Close() {
+	a.closeOnce.Do(func() { close(a.closed) })
 	for _, c := range a.caches.of {
 		c.Close()
 	}
 }
+
+// Done is closed when the agent is.
+func (a *Agent) Done() <-chan struct{} { return a.closed }
 
 // ErrExpiredOnArrival reports a credential whose end had passed by the local
 // clock when it arrived. Usually one of the two clocks is wrong.

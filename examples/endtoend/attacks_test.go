@@ -185,7 +185,7 @@ func TestAStolenConsentLinkIsWorthNothing(t *testing.T) {
 	require.Equal(t, 400, status)
 	require.Contains(t, body, "Missing login_session_id cookie")
 	require.Zero(t, a.cloud.Count("CompleteResourceTokenAuth"))
-	require.Contains(t, logs.String(), "consent of another login refused")
+	require.Contains(t, logs.String(), "outcome=other_login")
 	// … and the victim's own browser is told that the link was used.
 	resp := victim.open(t.Context(), http.MethodGet, link, nil)
 	require.NoError(t, resp.Body.Close())

@@ -7,100 +7,44 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"html/template"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/agent-identity/agent-identity-go/credentials"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
 	"github.com/agent-identity/agent-identity-go/identity"
-	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
-
-// consentLife is how long a consent that was asked for can be given.
-const consentLife = 15 * time.Minute
-
-// pendingConsent is a consent that a tool waits for, kept under its session
-// URI. Only a login session that was asked can give it. Usually that is one;
-// when a user chats in two browsers, tools of both may wait for the same.
-type pendingConsent struct {
-	Subject  string   `json:"subject"` // digest of issuer and subject
-	URL      string   `json:"url"`
-	Tool     string   `json:"tool"`
-	Provider string   `json:"provider"`
-	Scopes   []string `json:"scopes"`
-	Asked    []asked  `json:"asked"`
-}
-
-// asked is one chat that was asked.
-type asked struct {
-	Login  string `json:"login"` // id of the login session
-	ChatID string `json:"chat_id"`
-	// IDToken is what the agent was called with: to confirm, the service
-	// takes the very token that began the session and no other.
-	IDToken string `json:"id_token"`
-}
-
-// maxAsked bounds how many chats one consent remembers.
-const maxAsked = 8
-
-func (p *pendingConsent) asks(login string) bool {
-	return slices.ContainsFunc(p.Asked, func(a asked) bool { return same(a.Login, login) })
-}
-
-func (p *pendingConsent) knowsChat(id string) bool {
-	return slices.ContainsFunc(p.Asked, func(a asked) bool { return same(a.ChatID, id) })
-}
-
-func consentKey(sessionURI string) string { return "consent/" + digest(sessionURI) }
 
 // keepConsent remembers that a user was asked, and returns the id of our page
 // about it.
 func (s *Server) keepConsent(ctx context.Context, in *session, chatID string, event *protocol.Authorization) (string, error) {
-	link, err := url.Parse(event.URL)
-	if err != nil || event.SessionURI == "" || link.Scheme != "https" && (link.Scheme != "http" || !loopback.Is(link.Hostname())) {
-		return "", &agentError{"AGENT_ERROR", "The agent asked for an authorization without a usable link."}
-	}
-	s.consents.Lock() // one change at a time
-	defer s.consents.Unlock()
-	key, who := consentKey(event.SessionURI), digest(digest(in.Issuer)+digest(in.Subject))
-	p, err := s.findConsent(ctx, key)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		p = &pendingConsent{Subject: who, URL: event.URL, Tool: event.ToolName, Provider: event.Provider, Scopes: event.Scopes}
-	case err != nil:
-		return "", err
-	case !same(p.Subject, who):
-		return "", &agentError{"AGENT_ERROR", "The agent asked for an authorization that belongs to somebody else."}
-	}
-	ask := asked{Login: in.ID, ChatID: chatID, IDToken: in.IDToken}
-	if !slices.Contains(p.Asked, ask) && len(p.Asked) < maxAsked {
-		p.Asked = append(p.Asked, ask)
-	}
-	b, err := json.Marshal(p)
+	id, err := s.consents.Expect(ctx, in.login(), credentials.Authorization{
+		Provider: event.Provider, Scopes: event.Scopes, URL: event.URL, SessionURI: event.SessionURI, Tool: event.ToolName,
+		// What the agent was called with: to confirm, the service takes the
+		// very token that began the session and no other.
+		Caller: identity.Caller{UserToken: identity.NewSecret(in.IDToken), State: chatID},
+	})
 	if err != nil {
-		return "", err
+		return "", errors.Join(&agentError{"AGENT_ERROR", "The agent asked for an authorization that cannot be shown."}, err)
 	}
-	return digest(event.SessionURI), s.cfg.Sessions.Put(ctx, key, b, consentLife)
+	return id, nil
 }
 
-func (s *Server) findConsent(ctx context.Context, key string) (*pendingConsent, error) {
-	b, err := s.cfg.Sessions.Get(ctx, key)
-	if err != nil {
-		return nil, err
+// login is the session as the callback handler sees it: the id binds a consent
+// to this browser.
+func (in *session) login() credentials.Login {
+	return credentials.Login{ID: in.ID, Caller: identity.Caller{UserToken: identity.NewSecret(in.IDToken)}}
+}
+
+func (s *Server) login(r *http.Request) (credentials.Login, error) {
+	in, err := s.session(r)
+	if err != nil || in == nil {
+		return credentials.Login{}, err
 	}
-	var p pendingConsent
-	if err := json.Unmarshal(b, &p); err != nil {
-		return nil, err
-	}
-	return &p, nil
+	return in.login(), nil
 }
 
 // consent is our own page about a consent: it checks that the one who opens it
@@ -115,79 +59,36 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, http.StatusUnauthorized, "User not logged in")
 		return
 	}
-	p, err := s.findConsent(r.Context(), "consent/"+r.PathValue("id"))
-	if err != nil || !p.asks(in.ID) {
-		// The same for both: whether it exists is nobody else's business.
+	asked, err := s.consents.Asked(r, r.PathValue("id"))
+	if err != nil {
+		// The same for all: whether it exists is nobody else's business.
 		s.problem(w, r, http.StatusNotFound, "This authorization request is not open in this login. Ask the agent again.")
 		return
 	}
-	s.html(w, http.StatusOK, consentPage, p, "")
+	s.html(w, http.StatusOK, consentPage, asked, "")
 }
 
-// callback is where the browser comes back to after the user decided. It
-// confirms, for the one who was asked alone, and once.
-func (s *Server) callback(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	sessionURI, state := q.Get("session_uri"), q.Get("state")
-	if sessionURI == "" || state == "" {
+// callbackPage answers the browser that comes back after the user decided, in
+// the original's words where it has some.
+func (s *Server) callbackPage(w http.ResponseWriter, r *http.Request, result credentials.CallbackResult) {
+	switch result.Outcome {
+	case credentials.CallbackGranted:
+		s.html(w, http.StatusOK, successPage, result.Authorization, closeScript)
+	case credentials.CallbackRefused:
+		s.html(w, http.StatusOK, refusedPage, result.Authorization, closeScript)
+	case credentials.CallbackMalformed:
 		s.problem(w, r, http.StatusUnprocessableEntity, "session_uri and state are required")
-		return
-	}
-	in, err := s.session(r)
-	if err != nil {
-		s.problem(w, r, http.StatusServiceUnavailable, "sessions are not available now")
-		return
-	}
-	if in == nil {
+	case credentials.CallbackSignedOut:
 		s.problem(w, r, http.StatusBadRequest, "Missing login_session_id cookie")
-		return
-	}
-	key := consentKey(sessionURI)
-	p, err := s.findConsent(r.Context(), key)
-	switch {
-	case errors.Is(err, store.ErrNotFound), err == nil && !p.knowsChat(state):
+	case credentials.CallbackUnknown:
 		s.problem(w, r, http.StatusBadRequest, "Invalid state")
-		return
-	case err != nil:
-		s.problem(w, r, http.StatusServiceUnavailable, "sessions are not available now")
-		return
-	case !p.asks(in.ID):
-		s.log(r).Warn("consent of another login refused", "subject", in.Subject)
+	case credentials.CallbackOtherLogin:
 		s.problem(w, r, http.StatusBadRequest, "Invalid login_session_id")
-		return
-	}
-	kept, err := s.cfg.Sessions.Take(r.Context(), key)
-	if err != nil {
-		s.problem(w, r, http.StatusBadRequest, "Invalid state")
-		return
-	}
-	log := s.log(r).With("subject", in.Subject, "provider", p.Provider)
-	if q.Get("error") != "" {
-		log.Info("consent refused")
-		credentials.NotifyAuthorization(sessionURI)
-		s.html(w, http.StatusOK, refusedPage, p, closeScript)
-		return
-	}
-	for _, a := range p.Asked {
-		err = s.cfg.Identity.CompleteResourceTokenAuth(r.Context(), sessionURI, identity.UserIdentifier{UserToken: identity.NewSecret(a.IDToken)})
-		if !errors.Is(err, identity.ErrAccessDenied) {
-			break // else another of this user's tokens began the session
-		}
-	}
-	if err != nil {
-		log.Error("confirming the consent", "error", err)
-		if apiErr, ok := errors.AsType[*identity.APIError](err); !ok || apiErr.Temporary() {
-			// Nothing was confirmed: the same link may try again.
-			_ = s.cfg.Sessions.Put(context.WithoutCancel(r.Context()), key, kept, consentLife)
-			s.problem(w, r, http.StatusBadGateway, "The authorization could not be confirmed now. Reload this page to try again.")
-			return
-		}
+	case credentials.CallbackUnavailable:
+		s.problem(w, r, http.StatusBadGateway, "The authorization could not be confirmed now. Reload this page to try again.")
+	case credentials.CallbackNotAccepted:
 		s.problem(w, r, http.StatusBadGateway, "The authorization was not accepted. Ask the agent again.")
-		return
 	}
-	log.Info("consent granted")
-	credentials.NotifyAuthorization(sessionURI)
-	s.html(w, http.StatusOK, successPage, p, closeScript)
 }
 
 // closeScript closes the window of a finished consent after three seconds.

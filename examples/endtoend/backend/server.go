@@ -19,10 +19,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 
 	"golang.org/x/oauth2"
 
+	"github.com/agent-identity/agent-identity-go/credentials"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/idtoken"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
@@ -68,7 +68,7 @@ type Server struct {
 	agent   *http.Client
 	handler http.Handler
 
-	consents sync.Mutex // held while a kept consent is changed
+	consents *credentials.CallbackHandler
 }
 
 // New makes a server.
@@ -90,6 +90,12 @@ func New(cfg Config) (*Server, error) {
 		// No limit on the whole exchange: streams last as long as they live.
 		agent: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
+	s.consents, err = credentials.NewCallbackHandler(credentials.CallbackConfig{
+		Client: cfg.Identity, Login: s.login, Store: cfg.Sessions, Page: s.callbackPage, Logger: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		web.JSON(w, http.StatusOK, map[string]string{"status": "healthy"})
@@ -100,7 +106,7 @@ func New(cfg Config) (*Server, error) {
 	mux.HandleFunc("GET /me", s.me)
 	mux.HandleFunc("POST /chat", s.chat)
 	mux.HandleFunc("GET /consent/{id}", s.consent)
-	mux.HandleFunc("GET /callback", s.callback)
+	mux.Handle("GET /callback", s.consents)
 	mux.HandleFunc("GET /", s.page)
 	s.handler = web.Handle(cfg.Log, s.secured(http.NewCrossOriginProtection().Handler(mux)))
 	return s, nil

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/agent-identity/agent-identity-go/credentials"
 )
 
 // ErrNotFound reports a key that has no value, or none any more.
@@ -30,11 +32,16 @@ type Store interface {
 	Take(ctx context.Context, key string) ([]byte, error)
 	// Delete removes the value, if there is one.
 	Delete(ctx context.Context, key string) error
+
+	// Lists of pending consents have keys of their own.
+	credentials.PendingStore
 }
 
 // Memory is a store in the process's memory, for one process that may lose it.
 // Make one with [NewMemory].
 type Memory struct {
+	credentials.MemoryPendingStore
+
 	limit int
 
 	mu      sync.Mutex // guards the rest
