@@ -20,7 +20,7 @@ import (
 
 // cloudOptions are the settings of the local cloud alone.
 type cloudOptions struct {
-	addr                     string
+	addr, url                string
 	redirectURIs, returnURLs []string
 }
 
@@ -28,7 +28,8 @@ func parseCloud(args []string, out io.Writer) (cloudOptions, error) {
 	var o cloudOptions
 	flags := flag.NewFlagSet("endtoend cloud", flag.ContinueOnError)
 	flags.SetOutput(out)
-	flags.StringVar(&o.addr, "addr", "127.0.0.1:9000", "loopback `host:port`; port 0 takes a free one")
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:9000", "`host:port` to listen on; a loopback one unless -url is given; port 0 takes a free one")
+	flags.StringVar(&o.url, "url", "", "`URL` where others reach the cloud, such as http://localhost:9000 for one in a container")
 	several := func(list *[]string) func(string) error {
 		return func(s string) error {
 			*list = append(*list, strings.Split(s, ",")...)
@@ -60,7 +61,7 @@ func parseCloud(args []string, out io.Writer) (cloudOptions, error) {
 // needs to use it; the keys are made up at each start and open nothing else.
 func runCloud(ctx context.Context, o cloudOptions, out, logOut io.Writer) error {
 	cloud, err := identitytest.Start(identitytest.Config{
-		Addr: o.addr, LoginRedirectURIs: o.redirectURIs, ReturnURLs: o.returnURLs,
+		Addr: o.addr, URL: o.url, LoginRedirectURIs: o.redirectURIs, ReturnURLs: o.returnURLs,
 		Logger: slog.New(slog.NewTextHandler(logOut, nil)),
 	})
 	if err != nil {

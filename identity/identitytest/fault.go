@@ -70,7 +70,10 @@ func (s *Server) Inject(op string, f Fault) (remove func()) {
 
 // Revoke forgets what a user, named by subject or user id, granted to an OAuth2
 // provider: they are asked again.
-func (s *Server) Revoke(user, provider string) { s.cloud.Identity.Revoke(user, provider) }
+func (s *Server) Revoke(user, provider string) {
+	s.cloud.Identity.Revoke(user, provider)
+	s.cloud.OAuth.Forget(user, clientOf(provider))
+}
 
 // FailSession lets an open consent session fail, as if the authorization
 // server had. It reports whether there is such a session.

@@ -22,13 +22,13 @@ import (
 
 // What exists in every new cloud.
 const (
-	Workload       = "test-agent"    // workload identity, with a role and session binding
-	APIKeyProvider = "test-api-key"  // API key credential provider
-	OAuth2Provider = "test-oauth2"   // OAuth2 credential provider
-	LoginClientID  = "test-login"    // OAuth client that signs users in; audience of [Server.IDToken]
-	TimeScope      = "time:read"     // scope that OAuth2Provider may grant beside openid and profile
-	Region         = "cn-beijing"    // the cloud's region
-	identityIssuer = "test-provider" // identity provider of Workload
+	Workload         = "test-agent"    // workload identity, with a role and session binding
+	APIKeyProvider   = "test-api-key"  // API key credential provider
+	OAuth2Provider   = "test-oauth2"   // OAuth2 credential provider
+	LoginClientID    = "test-login"    // OAuth client that signs users in; audience of [Server.IDToken]
+	TimeScope        = "time:read"     // scope that OAuth2Provider may grant beside openid and profile
+	Region           = "cn-beijing"    // the cloud's region
+	IdentityProvider = "test-provider" // identity provider of Workload, whose users are the cloud's
 )
 
 // User is somebody who can sign in.
@@ -48,13 +48,20 @@ type Call struct {
 	Signer  string // access key id, "" if unsigned
 	Status  int    // HTTP status of the answer
 	Code    string // error code, "" on success
+	// Params are the parameters of a request to Agent Identity, with secrets
+	// masked, for the last 1,000 calls.
+	Params map[string]string
 }
 
 // Config configures [Start]. The zero value is a cloud on a free port of
 // 127.0.0.1 with the users alice and bob.
 type Config struct {
-	// Addr is the loopback address to listen on. If empty, 127.0.0.1:0.
+	// Addr is the address to listen on: a loopback one, unless URL is set. If
+	// empty, 127.0.0.1:0.
 	Addr string
+	// URL is where others reach the cloud, such as http://localhost:9000 for
+	// one in a container that listens on 0.0.0.0:9000. If empty, Addr.
+	URL string
 	// Users can sign in. If nil, alice and bob.
 	Users []User
 	// LoginRedirectURIs are where the sign-in of LoginClientID may return.
@@ -73,6 +80,7 @@ type Server struct {
 	keySecret         identity.Secret
 	modelKey          identity.Secret
 	defaultReturnURLs []string
+	script            script
 }
 
 // DefaultReturnURL is where consent may return in a cloud of [NewServer].
@@ -114,7 +122,7 @@ func Start(cfg Config) (*Server, error) {
 		}
 		users[i] = core.User(u)
 	}
-	cloud, err := emulator.Start(cfg.Addr, users, cfg.Logger)
+	cloud, err := emulator.Start(emulator.Config{Addr: cfg.Addr, URL: cfg.URL, Users: users, Log: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("identitytest: %w", err)
 	}
@@ -122,6 +130,7 @@ func Start(cfg Config) (*Server, error) {
 		cloud: cloud, keyID: "LTAI-local-" + randid.Hex(6), keySecret: identity.NewSecret(randid.Hex(20)),
 		modelKey: identity.NewSecret("sk-local-" + randid.Hex(16)), defaultReturnURLs: cfg.ReturnURLs,
 	}
+	s.script.begin(s)
 	if s.defaultReturnURLs == nil {
 		s.defaultReturnURLs = []string{DefaultReturnURL}
 	}
@@ -132,7 +141,7 @@ func Start(cfg Config) (*Server, error) {
 		RedirectURIs: cfg.LoginRedirectURIs, Scopes: []string{"openid", "profile", "aliuid"},
 	})
 	cloud.Identity.AddIdentityProvider(emuidentity.IdentityProvider{
-		Name: identityIssuer, Issuer: cloud.OAuth.Issuer(), Audiences: []string{LoginClientID},
+		Name: IdentityProvider, Issuer: cloud.OAuth.Issuer(), Audiences: []string{LoginClientID},
 	})
 	s.AddWorkload(Workload)
 	s.AddAPIKeyProvider(APIKeyProvider, identity.NewSecret("key-"+randid.Hex(16)))
@@ -141,7 +150,10 @@ func Start(cfg Config) (*Server, error) {
 }
 
 // Close stops the cloud. Requests under way may end until ctx does.
-func (s *Server) Close(ctx context.Context) error { return s.cloud.Close(ctx) }
+func (s *Server) Close(ctx context.Context) error {
+	s.script.end()
+	return s.cloud.Close(ctx)
+}
 
 // URL is the cloud's address: the endpoint of Agent Identity, without a slash
 // at the end.
@@ -180,11 +192,12 @@ func (s *Server) IDToken(subject string) identity.Secret {
 }
 
 // AddWorkload registers a workload identity with a role, the identity
-// provider of the cloud's users, and session binding.
+// provider of the cloud's users, and session binding. For another kind, call
+// [identity.Client.CreateWorkloadIdentity] with [IdentityProvider].
 func (s *Server) AddWorkload(name string) {
 	s.cloud.Identity.AddWorkload(emuidentity.Workload{
 		Name: name, RoleArn: "acs:ram::1000000000000000:role/agentidentityrole-" + name,
-		IdentityProvider: identityIssuer, ReturnURLs: s.defaultReturnURLs, SessionBinding: true,
+		IdentityProvider: IdentityProvider, ReturnURLs: s.defaultReturnURLs, SessionBinding: true,
 	})
 }
 
@@ -197,7 +210,7 @@ func (s *Server) AddAPIKeyProvider(name string, key identity.Secret) {
 // the cloud's own, and which may grant the given scopes.
 func (s *Server) AddOAuth2Provider(name string, scopes ...string) {
 	p := emuidentity.OAuth2Provider{
-		Name: name, ClientID: "client-of-" + name,
+		Name: name, ClientID: clientOf(name),
 		AuthorizationEndpoint: s.Issuer() + "/v1/auth", TokenEndpoint: s.Issuer() + "/v1/token",
 	}
 	callbackURL := s.cloud.Identity.AddOAuth2Provider(p)
@@ -206,35 +219,20 @@ func (s *Server) AddOAuth2Provider(name string, scopes ...string) {
 	})
 }
 
+// AddOnBehalfOfProvider registers an OAuth2 provider of the flow ON_BEHALF_OF: it
+// exchanges users' ID tokens for tokens of the given audiences, without asking
+// them, and may grant the given scopes.
+func (s *Server) AddOnBehalfOfProvider(name string, audiences []string, scopes ...string) {
+	p := emuidentity.OAuth2Provider{
+		Name: name, ClientID: clientOf(name), TokenEndpoint: s.Issuer() + "/v1/token", OnBehalfOf: true,
+	}
+	s.cloud.Identity.AddOAuth2Provider(p)
+	s.cloud.OAuth.Register(oauth.Client{ID: p.ClientID, Name: "the agent, through " + name, Audiences: audiences, Scopes: scopes})
+}
+
+// clientOf is the OAuth client of a provider.
+func clientOf(provider string) string { return "client-of-" + provider }
+
 // Advance moves the cloud's clock. Tokens, sessions and codes end by it; the
 // program under test keeps its own time.
 func (s *Server) Advance(d time.Duration) { s.cloud.Clock.Advance(d) }
-
-// Calls returns what the cloud answered so far, oldest first.
-func (s *Server) Calls() []Call {
-	calls := s.cloud.Calls.Calls()
-	out := make([]Call, len(calls))
-	for i, c := range calls {
-		out[i] = Call(c)
-	}
-	return out
-}
-
-// Count counts the calls of an operation. With users, only theirs.
-func (s *Server) Count(op string, users ...string) int {
-	n := 0
-	for _, c := range s.cloud.Calls.Calls() {
-		if c.Op != op {
-			continue
-		}
-		if len(users) == 0 {
-			n++
-		}
-		for _, u := range users {
-			if c.User == u {
-				n++
-			}
-		}
-	}
-	return n
-}

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
@@ -38,23 +39,38 @@ type Cloud struct {
 	served chan error
 }
 
-// Start listens on addr, which must be a loopback address; port 0 takes a free
-// one.
-func Start(addr string, users []core.User, log *slog.Logger) (*Cloud, error) {
-	host, _, err := net.SplitHostPort(addr)
+// Config configures [Start].
+type Config struct {
+	Addr  string // host:port to listen on; port 0 takes a free one
+	URL   string // where others reach the cloud; "" for the address listened on
+	Users []core.User
+	Log   *slog.Logger // the HTTP server's complaints; nil for none
+}
+
+// Start listens. Other addresses than loopback ones are served only for a URL
+// that says where others reach the cloud.
+func Start(cfg Config) (*Cloud, error) {
+	host, _, err := net.SplitHostPort(cfg.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("local cloud: address %q: want host:port", addr)
+		return nil, fmt.Errorf("local cloud: address %q: want host:port", cfg.Addr)
 	}
-	if !loopback.Is(host) {
-		return nil, fmt.Errorf("local cloud: address %q: only loopback addresses are served", addr)
+	if !loopback.Is(host) && cfg.URL == "" {
+		return nil, fmt.Errorf("local cloud: address %q: only loopback addresses are served, unless you say by a URL where others reach the cloud", cfg.Addr)
 	}
-	listener, err := net.Listen("tcp", addr)
+	public, err := url.Parse(cfg.URL)
+	if err != nil || cfg.URL != "" && (public.Host == "" || public.Scheme != "http" && public.Scheme != "https" || public.Path != "" || public.RawQuery != "") {
+		return nil, fmt.Errorf("local cloud: URL %q: want scheme and host alone, such as http://localhost:9000", cfg.URL)
+	}
+	listener, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("local cloud: %w", err)
 	}
 	c := &Cloud{served: make(chan error, 1)}
 	listen := listener.Addr().String()
-	c.Base = core.Base{URL: "http://" + listen, Clock: &core.Clock{}, Calls: &core.Recorder{}, Users: users, Faults: &core.Faults{}}
+	if cfg.URL == "" {
+		cfg.URL, public.Host = "http://"+listen, listen
+	}
+	c.Base = core.Base{URL: cfg.URL, Clock: &core.Clock{}, Calls: &core.Recorder{}, Users: cfg.Users, Faults: &core.Faults{}}
 	c.Identity = identity.New(&c.Base)
 	c.Model = dashscope.New(&c.Base)
 	if c.OAuth, err = oauth.New(&c.Base); err != nil {
@@ -68,13 +84,13 @@ func Start(addr string, users []core.User, log *slog.Logger) (*Cloud, error) {
 	(&demo.Service{Base: &c.Base, Identity: c.Identity, OAuth: c.OAuth}).Routes(mux)
 	mux.HandleFunc("GET /{$}", c.home)
 	c.server = &http.Server{
-		Handler:           core.Guard(listen, mux),
+		Handler:           core.Guard(public.Host, mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
-	if log != nil {
-		c.server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	if cfg.Log != nil {
+		c.server.ErrorLog = slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)
 	}
 	go func() { c.served <- c.server.Serve(listener) }()
 	return c, nil

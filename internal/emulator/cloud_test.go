@@ -30,7 +30,9 @@ const redirectURI = "http://localhost/cb"
 
 func start(t *testing.T) *emulator.Cloud {
 	t.Helper()
-	cloud, err := emulator.Start("127.0.0.1:0", []core.User{{Subject: "alice", Name: "Alice"}, {Subject: "bob", Name: "Bob"}}, nil)
+	cloud, err := emulator.Start(emulator.Config{
+		Addr: "127.0.0.1:0", Users: []core.User{{Subject: "alice", Name: "Alice"}, {Subject: "bob", Name: "Bob"}},
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -326,7 +328,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 func TestOnlyLoopback(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:0", ":0", "192.0.2.1:80", "nonsense"} {
-		_, err := emulator.Start(addr, nil, nil)
+		_, err := emulator.Start(emulator.Config{Addr: addr})
 		require.Error(t, err, addr)
 	}
 }

@@ -7,6 +7,7 @@
 package core
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -43,16 +44,23 @@ type Call struct {
 	Signer  string // access key id, "" if unsigned
 	Status  int    // HTTP status of the answer
 	Code    string // error code, "" on success
+	// Params are the parameters of one of the last requests to Agent Identity,
+	// secrets masked.
+	Params map[string]string
 }
 
 // maxCalls bounds the record of a cloud that runs for days.
 const maxCalls = 20_000
 
+// maxParams is how many of the last calls keep their parameters.
+const maxParams = 1000
+
 // Recorder keeps the calls, oldest first. The zero value is ready to use, and
 // it is safe for concurrent use.
 type Recorder struct {
-	mu    sync.Mutex
-	calls []Call // guarded by mu
+	mu      sync.Mutex // guards the rest
+	calls   []Call
+	changed chan struct{} // closed at the next call, nil if nobody waits
 }
 
 // Add records c.
@@ -63,6 +71,34 @@ func (r *Recorder) Add(c Call) {
 		r.calls = slices.Delete(r.calls, 0, maxCalls/2)
 	}
 	r.calls = append(r.calls, c)
+	if old := len(r.calls) - 1 - maxParams; old >= 0 {
+		r.calls[old].Params = nil
+	}
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
+}
+
+// Wait waits until a call makes enough true.
+func (r *Recorder) Wait(ctx context.Context, enough func(calls []Call) bool) error {
+	for {
+		r.mu.Lock()
+		if enough(r.calls) {
+			r.mu.Unlock()
+			return nil
+		}
+		if r.changed == nil {
+			r.changed = make(chan struct{})
+		}
+		changed := r.changed
+		r.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Calls returns a copy of the record.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
@@ -13,12 +14,12 @@ import (
 // MaxBody limits a request to the cloud, in bytes.
 const MaxBody = 1 << 20
 
-// Guard refuses what a page on another site could make a browser send to a
+// Guard is for a cloud that is reached at host. It refuses what a page on another site could make a browser send to a
 // service on this machine: a foreign Host (DNS rebinding) and a foreign
 // Origin. It also limits bodies and sets the headers that every answer needs.
-func Guard(listen string, next http.Handler) http.Handler {
-	hosts := []string{listen}
-	if host, port, err := net.SplitHostPort(listen); err == nil && loopback.Is(host) {
+func Guard(host string, next http.Handler) http.Handler {
+	hosts := []string{host}
+	if name, port, err := net.SplitHostPort(host); err == nil && loopback.Is(name) {
 		hosts = []string{"127.0.0.1:" + port, "localhost:" + port, "[::1]:" + port}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,8 +41,9 @@ func Guard(listen string, next http.Handler) http.Handler {
 }
 
 func trimScheme(origin string) string {
-	if len(origin) > 7 && origin[:7] == "http://" {
-		return origin[7:]
+	_, host, ok := strings.Cut(origin, "://")
+	if !ok {
+		return origin
 	}
-	return origin
+	return host
 }

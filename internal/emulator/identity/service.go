@@ -74,6 +74,8 @@ type OAuth2Provider struct {
 	AuthorizationEndpoint string
 	TokenEndpoint         string
 	CallbackID            string // the last part of its callback URL
+	// OnBehalfOf providers exchange tokens and ask no user.
+	OnBehalfOf bool
 }
 
 // RoleSession is what STS credentials stand for.
@@ -121,6 +123,10 @@ type workloadToken struct {
 // Service is the local Agent Identity.
 type Service struct {
 	*core.Base
+	// OnSession, if set, is told of each consent session that begins: the
+	// user's label, the session, and the link. It must return at once.
+	OnSession func(user, uri, link string)
+
 	http *http.Client
 
 	mu         sync.Mutex // guards the rest
@@ -289,7 +295,7 @@ func (s *Service) rpc(w http.ResponseWriter, r *http.Request) {
 	}
 	s.Calls.Add(core.Call{
 		Time: s.Clock.Now(), Service: "identity", Op: action, User: c.user.Label(), Target: c.target,
-		Signer: c.principal.AccessKeyID, Status: status, Code: code,
+		Signer: c.principal.AccessKeyID, Status: status, Code: code, Params: masked(c.params),
 	})
 	answer["RequestId"] = requestID
 	h := w.Header()
@@ -298,6 +304,26 @@ func (s *Service) rpc(w http.ResponseWriter, r *http.Request) {
 	h.Set("Date", s.Clock.Now().UTC().Format(http.TimeFormat))
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// shown are the parameters that a record may hold as they are. All others are
+// masked: better one too many.
+var shown = []string{
+	"WorkloadIdentityName", "ResourceCredentialProviderName", "OAuth2Flow", "Scopes", "ResourceOAuth2ReturnURL", "ForceAuthentication",
+	"CustomState", "CustomParameters", "SessionURI", "Audience", "UserId", "RoleSessionName", "DurationSeconds", "Policy",
+	"RoleArn", "CreateRAMRole", "IdentityProviderName", "AllowedResourceOAuth2ReturnURLs", "SessionBindingEnabled", "Description",
+	"SourcePlatform", "SourceAgentArn",
+}
+
+func masked(params map[string]string) map[string]string {
+	out := make(map[string]string, len(params))
+	for name, value := range params {
+		if !slices.Contains(shown, name) {
+			value = "[REDACTED]"
+		}
+		out[name] = value
+	}
+	return out
 }
 
 func (s *Service) handle(r *http.Request, action string, c *call) (map[string]any, *Refusal) {

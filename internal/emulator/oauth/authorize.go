@@ -36,6 +36,7 @@ var consentPage = template.Must(template.New("consent").Parse(`
 <h1>Allow access? · 是否授权？</h1>
 <p><strong>{{.Client}}</strong> asks to act for <strong>{{.User.Name}}</strong> ({{.User.Email}}):</p>
 <ul>{{range .Scopes}}<li><code>{{.}}</code></li>{{end}}</ul>
+{{if .Allowed}}<p><small>Allowed before · 已授权：{{range .Allowed}} <code>{{.}}</code>{{end}}</small></p>{{end}}
 <form method="post" action="/oauth/v1/consent">
 <input type="hidden" name="request" value="{{.Request}}">
 <input type="hidden" name="csrf" value="{{.CSRF}}">
@@ -71,6 +72,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		id: randid.Hex(16), client: client, redirectURI: redirectURI, state: q.Get("state"),
 		scopes: strings.Fields(q.Get("scope")), nonce: q.Get("nonce"), challenge: q.Get("code_challenge"),
 		expires: s.Clock.Now().Add(requestLife), forceSignIn: client.FirstParty || strings.Contains(q.Get("prompt"), "login"),
+		askAll: strings.Contains(q.Get("prompt"), "consent"),
 	}
 	if len(req.scopes) == 0 {
 		req.scopes = client.Scopes // all scopes of the application, as Alibaba Cloud documents
@@ -123,10 +125,28 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, req *authRequest) 
 		s.grantCode(w, r, req, u.Subject)
 	default:
 		req.user = u.Subject
+		missing, allowed := s.missing(req)
 		core.WritePage(w, http.StatusOK, "Allow access?", consentPage, map[string]any{
-			"Client": req.client.Name, "Request": req.id, "CSRF": csrf(req), "User": u, "Scopes": req.scopes,
+			"Client": req.client.Name, "Request": req.id, "CSRF": csrf(req), "User": u, "Scopes": missing, "Allowed": allowed,
 		})
 	}
+}
+
+// missing divides the scopes of a request into those that the user is asked for
+// and those that they have allowed before.
+func (s *Server) missing(req *authRequest) (missing, allowed []string) {
+	before := s.allowed[allowance{req.client.ID, req.user}]
+	for _, scope := range req.scopes {
+		if slices.Contains(before, scope) && !req.askAll {
+			allowed = append(allowed, scope)
+		} else {
+			missing = append(missing, scope)
+		}
+	}
+	if missing == nil { // nothing new: then it is asked once more
+		return allowed, nil
+	}
+	return missing, allowed
 }
 
 func (s *Server) chooseUser(w http.ResponseWriter, r *http.Request) {
@@ -163,6 +183,8 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.record("consent", req.user, req.client.ID, http.StatusOK, "")
+		who := allowance{req.client.ID, req.user}
+		s.allowed[who] = slices.Compact(slices.Sorted(slices.Values(slices.Concat(s.allowed[who], req.scopes))))
 		s.grantCode(w, r, req, req.user)
 	case "deny":
 		s.record("consent", req.user, req.client.ID, http.StatusOK, "access_denied")

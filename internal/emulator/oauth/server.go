@@ -50,6 +50,8 @@ type Client struct {
 	Scopes       []string // it may ask for
 	// FirstParty clients only sign users in and do not ask for consent.
 	FirstParty bool
+	// Audiences are those for whom the client may exchange users' tokens.
+	Audiences []string
 }
 
 // signingKey is made once per process: it takes longer than all the rest, and
@@ -75,7 +77,11 @@ type Server struct {
 	codes    map[string]*grant
 	refresh  map[string]*grant
 	signIns  map[string]signIn // by cookie
+	allowed  map[allowance][]string
 }
+
+// allowance is what scopes a user has allowed an application before.
+type allowance struct{ client, user string }
 
 // authRequest is an authorization request whose user has not decided yet.
 type authRequest struct {
@@ -85,6 +91,7 @@ type authRequest struct {
 	scopes             []string
 	nonce, challenge   string
 	forceSignIn        bool
+	askAll             bool // for what was allowed before, too
 	expires            time.Time
 	user               string // chosen on the sign-in page of this request
 }
@@ -118,6 +125,7 @@ func New(base *core.Base) (*Server, error) {
 		Base: base, signer: signer,
 		clients: map[string]Client{}, requests: map[string]*authRequest{},
 		codes: map[string]*grant{}, refresh: map[string]*grant{}, signIns: map[string]signIn{},
+		allowed: map[allowance][]string{},
 	}, nil
 }
 
@@ -132,6 +140,18 @@ func (s *Server) Register(c Client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clients[c.ID] = c
+}
+
+// Forget drops what a user has allowed an application.
+func (s *Server) Forget(user, clientID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.allowed, allowance{clientID, user})
+	for token, g := range s.refresh {
+		if g.user == user && g.client.ID == clientID {
+			delete(s.refresh, token)
+		}
+	}
 }
 
 // Routes adds the server's endpoints to mux.
@@ -152,7 +172,7 @@ func (s *Server) discovery(w http.ResponseWriter, _ *http.Request) {
 		"token_endpoint":                                 iss + "/v1/token",
 		"jwks_uri":                                       iss + "/v1/keys",
 		"response_types_supported":                       []string{"code"},
-		"grant_types_supported":                          []string{"authorization_code", "refresh_token"},
+		"grant_types_supported":                          []string{"authorization_code", "refresh_token", grantExchange},
 		"subject_types_supported":                        []string{"public"},
 		"id_token_signing_alg_values_supported":          []string{"RS256"},
 		"code_challenge_methods_supported":               []string{"S256"},
@@ -206,12 +226,17 @@ type accessToken struct {
 	Scope    string `json:"scope"`
 }
 
+// accessToken signs an access token of the server's own resources.
 func (s *Server) accessToken(g *grant) (string, error) {
+	return s.signAccess(g, s.Issuer(), tokenLife)
+}
+
+func (s *Server) signAccess(g *grant, audience string, life time.Duration) (string, error) {
 	now := s.Clock.Now()
 	return jwt.Signed(s.signer).Claims(accessToken{
 		Claims: jwt.Claims{
-			Issuer: s.Issuer(), Subject: g.user, Audience: jwt.Audience{s.Issuer()},
-			IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(tokenLife)), ID: randid.UUID(),
+			Issuer: s.Issuer(), Subject: g.user, Audience: jwt.Audience{audience},
+			IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(life)), ID: randid.UUID(),
 		},
 		ClientID: g.client.ID, Scope: strings.Join(g.scopes, " "),
 	}).Serialize()
@@ -265,8 +290,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		g, problem = s.redeemCode(client, f.Get("code"), f.Get("redirect_uri"), f.Get("code_verifier"))
 	case "refresh_token":
 		g, problem = s.redeemRefresh(client, f.Get("refresh_token"))
+	case grantExchange:
+		s.exchange(w, client, f)
+		return
 	default:
-		tokenError(w, http.StatusBadRequest, "unsupported_grant_type", "authorization_code and refresh_token are supported")
+		tokenError(w, http.StatusBadRequest, "unsupported_grant_type", "authorization_code, refresh_token and token exchange are supported")
 		return
 	}
 	if problem != "" {
