@@ -55,6 +55,8 @@ func TestImportsRunOneWay(t *testing.T) {
 		"tools":       {"identity", "workload", "credentials"},
 		"llm":         {"identity", "internal/sse", "internal/loopback"},
 
+		"credentials/tokensource": {"credentials"}, "tools/oss": {"credentials"},
+
 		"identity/identitytest": {"identity", "internal/emulator", "internal/randid"},
 		"internal/acs":          {"internal/loopback"}, "internal/tokencache": {}, "internal/sse": {}, "internal/randid": {}, "internal/loopback": {},
 	}

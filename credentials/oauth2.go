@@ -28,6 +28,10 @@ type OAuth2Token struct {
 	AccessToken identity.Secret
 	Provider    string   // the credential provider it comes from
 	Scopes      []string // asked for; do not modify
+	// Expires is when the source keeps it no longer and another use may get
+	// another one; zero if it keeps nothing. The service does not say how long
+	// the token itself lives.
+	Expires time.Time
 }
 
 // Authorization asks for a user's consent.
@@ -223,7 +227,7 @@ func (s *OAuth2Source) load(ctx context.Context) (OAuth2Token, time.Time, error)
 	if c := consents.find(key); c != nil {
 		token, err := s.ask(ctx, c)
 		if err == nil {
-			return token, s.expiry(ctx, token), nil
+			return token, token.Expires, nil
 		}
 		if ended(err) && !errors.Is(err, identity.ErrInvalidUserToken) {
 			c.finish(OAuth2Token{}, err) // the service does not know it any more
@@ -234,11 +238,7 @@ func (s *OAuth2Source) load(ctx context.Context) (OAuth2Token, time.Time, error)
 		// That consent has just ended without a token: begin another.
 	}
 	token, err := s.ask(ctx, nil)
-	return token, s.expiry(ctx, token), err
-}
-
-func (s *OAuth2Source) expiry(ctx context.Context, token OAuth2Token) time.Time {
-	return expiry(ctx, s.life, token.AccessToken)
+	return token, token.Expires, err
 }
 
 // ask sends the full request, as the next step of consent c or, with nil, as
@@ -263,7 +263,10 @@ func (s *OAuth2Source) ask(ctx context.Context, c *consent) (OAuth2Token, error)
 		return OAuth2Token{}, err
 	}
 	if !answer.AccessToken.IsZero() {
-		token := OAuth2Token{AccessToken: answer.AccessToken, Provider: s.cfg.Provider, Scopes: s.cfg.Scopes}
+		token := OAuth2Token{
+			AccessToken: answer.AccessToken, Provider: s.cfg.Provider, Scopes: s.cfg.Scopes,
+			Expires: expiry(ctx, s.life, answer.AccessToken),
+		}
 		if c != nil {
 			c.finish(token, nil)
 		}
@@ -313,7 +316,9 @@ func (s *OAuth2Source) await(ctx context.Context, c *consent) (OAuth2Token, erro
 			}
 			// Through the cache, so that the next call of this caller finds it.
 			return workload.Cached(ctx, s.agent, s.key, func(ctx context.Context) (OAuth2Token, time.Time, error) {
-				return c.token, s.expiry(ctx, c.token), nil
+				token := c.token
+				token.Expires = expiry(ctx, s.life, token.AccessToken)
+				return token, token.Expires, nil
 			})
 		case err := <-w.lost:
 			w.lost <- err // for the other calls with this ctx
