@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/alibabacloud-go/tea/tea"
@@ -27,14 +30,15 @@ type baseCredential struct {
 	cache *tokencache.Cache[struct{}, acs.Credential]
 	// busy holds one element while somebody uses chain.
 	busy  chan struct{}
-	chain credentials.Credential // nil until the default chain is first needed
+	given credentials.Credential // nil for the default chain
+	chain credentials.Credential // what is asked; nil until it is first needed
 }
 
 func newBaseCredential(given credentials.Credential) *baseCredential {
 	return &baseCredential{
 		cache: tokencache.New[struct{}, acs.Credential](tokencache.Config[struct{}]{MaxEntries: 1, LoadTimeout: time.Minute}),
 		busy:  make(chan struct{}, 1),
-		chain: given,
+		given: given,
 	}
 }
 
@@ -82,15 +86,22 @@ func (b *baseCredential) ask() (cred acs.Credential, err error) {
 		}
 	}()
 	if b.chain == nil {
-		chain, err := credentials.NewCredential(nil)
-		if err != nil {
-			return acs.Credential{}, fmt.Errorf("identity: default credential chain: %w", err)
+		if b.chain = b.given; b.chain == nil {
+			if b.chain, err = credentials.NewCredential(nil); err != nil {
+				return acs.Credential{}, &baseError{"the default credential chain cannot be made", err}
+			}
 		}
-		b.chain = chain
 	}
 	m, err := b.chain.GetCredential()
 	if err != nil {
-		return acs.Credential{}, fmt.Errorf("identity: no Alibaba Cloud credential of the agent's own: %w; set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or configure Config.Credential", err)
+		// The chain remembers what it tried last, even where that failed, and
+		// would ask nothing else again: the next time is with a new one.
+		b.chain = nil
+		if b.given != nil {
+			return acs.Credential{}, &baseError{"the credential of Config.Credential cannot be had", err}
+		}
+		return acs.Credential{}, &baseError{"the default credential chain found none (" + lookedAt() +
+			"); set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or configure Config.Credential", err}
 	}
 	if m == nil {
 		return acs.Credential{}, errors.New("identity: the credential provider returned nothing")
@@ -106,4 +117,56 @@ func (b *baseCredential) ask() (cred acs.Credential, err error) {
 		return acs.Credential{}, errors.New("identity: the credential provider returned an incomplete access key")
 	}
 	return cred, nil
+}
+
+// baseError is a failure of a credential provider. Its text is ours: providers
+// quote answers and configuration files, secrets included. Their own words are
+// behind errors.Unwrap.
+type baseError struct {
+	text string
+	err  error
+}
+
+func (e *baseError) Error() string {
+	return "identity: no Alibaba Cloud credential of the agent's own: " + e.text
+}
+
+func (e *baseError) Unwrap() error { return e.err }
+
+// lookedAt says what the default chain had to look at.
+func lookedAt() string {
+	set := func(what string, names ...string) string {
+		for _, name := range names {
+			if os.Getenv(name) == "" {
+				return what + ": " + name + " is not set"
+			}
+		}
+		return what + ": is set"
+	}
+	file := func(what, env string, parts ...string) string {
+		path := os.Getenv(env)
+		if path == "" {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return what + ": there is no home directory"
+			}
+			path = filepath.Join(append([]string{home}, parts...)...)
+		}
+		if _, err := os.Stat(path); err != nil {
+			return what + ": there is no " + path
+		}
+		return what + ": " + path + " has none that can be used"
+	}
+	instance := "instance role: no answer"
+	if strings.EqualFold(os.Getenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED"), "true") {
+		instance = "instance role: disabled"
+	}
+	return strings.Join([]string{
+		set("environment", "ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
+		set("OIDC role", "ALIBABA_CLOUD_ROLE_ARN", "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "ALIBABA_CLOUD_OIDC_TOKEN_FILE"),
+		file("CLI profile", "ALIBABA_CLOUD_CONFIG_FILE", ".aliyun", "config.json"),
+		file("credentials file", "ALIBABA_CLOUD_CREDENTIALS_FILE", ".alibabacloud", "credentials"),
+		instance,
+		set("credentials URI", "ALIBABA_CLOUD_CREDENTIALS_URI"),
+	}, "; ")
 }
