@@ -31,6 +31,7 @@ type memoryService struct {
 	answers map[string]func(url.Values) (status int, retryAfter, body string)
 	calls   map[string][]time.Time
 	forms   []url.Values // of GetResourceOAuth2Token
+	header  func() (name, value string)
 }
 
 func newMemoryService() *memoryService {
@@ -76,6 +77,11 @@ func (s *memoryService) RoundTrip(req *http.Request) (*http.Response, error) {
 	header := http.Header{"Content-Type": {"application/json"}}
 	if retryAfter != "" {
 		header.Set("Retry-After", retryAfter)
+	}
+	if s.header != nil {
+		if name, value := s.header(); name != "" {
+			header.Set(name, value)
+		}
 	}
 	return &http.Response{
 		StatusCode: status, Header: header, Request: req, ProtoMajor: 1, ProtoMinor: 1,

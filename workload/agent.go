@@ -123,10 +123,13 @@ var tokenKey = NewCacheKey(KindWorkloadToken, "", "")
 
 // token is Token, with the token's id.
 func (a *Agent) token(ctx context.Context) (identity.Secret, uint64, error) {
-	caller, _ := identity.FromContext(ctx)
-	if caller.Key().IsZero() && !a.accessToken.IsZero() {
+	if key, _ := identity.KeysFromContext(ctx); key.IsZero() && !a.accessToken.IsZero() {
 		return a.accessToken, 0, nil
 	}
+	if k := a.lookup(ctx, tokenKey); k != nil {
+		return k.value.(identity.Secret), k.id, nil
+	}
+	caller, _ := identity.FromContext(ctx)
 	k, err := cached(ctx, a, tokenKey, func(ctx context.Context) (identity.Secret, time.Time, error) {
 		token, err := a.fetchToken(ctx, caller)
 		return token, a.tokenExpiry(caller), err
@@ -204,6 +207,9 @@ func (a *Agent) session(ctx context.Context, opts SessionOptions) (identity.STSC
 	key := wholeRole
 	if opts != (SessionOptions{}) {
 		key = opts.key()
+	}
+	if k := a.lookup(ctx, key); k != nil {
+		return *k.value.(*identity.STSCredentials), k.id, nil
 	}
 	k, err := cached(ctx, a, key, func(ctx context.Context) (*identity.STSCredentials, time.Time, error) {
 		return a.assumeRole(ctx, opts)

@@ -131,6 +131,9 @@ func earlySTS(life time.Duration) time.Duration {
 //
 // V must be the same type for all uses of one kind, provider and params.
 func Cached[V any](ctx context.Context, a *Agent, key CacheKey, load func(context.Context) (V, time.Time, error)) (V, error) {
+	if k := a.lookup(ctx, key); k != nil {
+		return k.value.(V), nil
+	}
 	k, err := cached(ctx, a, key, load)
 	if err != nil {
 		var zero V
@@ -139,12 +142,15 @@ func Cached[V any](ctx context.Context, a *Agent, key CacheKey, load func(contex
 	return k.value.(V), nil
 }
 
+// lookup returns what is kept and fresh, or nil. Asking it first saves making a
+// load that is not needed.
+func (a *Agent) lookup(ctx context.Context, key CacheKey) *kept {
+	k, _ := a.caches.of[key.kind].Lookup(owned(ctx, key))
+	return k
+}
+
 func cached[V any](ctx context.Context, a *Agent, key CacheKey, load func(context.Context) (V, time.Time, error)) (*kept, error) {
-	cache, own := a.caches.of[key.kind], owned(ctx, key)
-	if k, ok := cache.Lookup(own); ok {
-		return k, nil
-	}
-	return cache.Get(ctx, own, func(ctx context.Context) (*kept, time.Time, error) {
+	return a.caches.of[key.kind].Get(ctx, owned(ctx, key), func(ctx context.Context) (*kept, time.Time, error) {
 		k := &kept{id: a.caches.ids.Add(1)}
 		v, expires, err := load(context.WithValue(ctx, lineageKey{}, &k.from))
 		k.value = v

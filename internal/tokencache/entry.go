@@ -11,17 +11,18 @@ import (
 // entry is one value. Only its place in the order of use, and when it is to be
 // renewed, change.
 type entry[K comparable, V any] struct {
-	key   K
 	value V
 
-	// All times are by clock.now, but wall, which is by clock.wall.
+	// All times are by clock.now, but wall, which is by clock.wall. What a hit
+	// looks at stands together.
 	wall  int64 // expiry by the wall clock
 	mono  int64 // expiry by the monotonic clock
 	early int64 // from here on it is renewed
-	late  int64 // from here on callers wait for the renewal
 	retry int64 // not before this is a failed renewal tried again
 	used  int64 // when it was last moved to the front
+	late  int64 // from here on callers wait for the renewal
 
+	key        K
 	failures   int  // renewals that failed in a row
 	dropped    bool // taken out of the cache
 	prev, next *entry[K, V]
