@@ -74,6 +74,15 @@ func (s *memoryService) RoundTrip(req *http.Request) (*http.Response, error) {
 		s.forms = append(s.forms, form)
 	}
 	status, retryAfter, body := s.answers[action](form)
+	switch status {
+	case noAnswer:
+		return nil, io.ErrUnexpectedEOF
+	case hang:
+		s.mu.Unlock()
+		<-req.Context().Done()
+		s.mu.Lock()
+		return nil, req.Context().Err()
+	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	if retryAfter != "" {
 		header.Set("Retry-After", retryAfter)

@@ -86,5 +86,11 @@ func (c *Client) call(ctx context.Context, to *acs.Client, req *acs.Request, sig
 }
 
 func dataRequest(action string, params acs.Params) *acs.Request {
-	return &acs.Request{Action: action, Version: dataVersion, Form: params, Repeatable: true}
+	req := &acs.Request{Action: action, Version: dataVersion, Form: params, Repeatable: true}
+	for _, name := range []string{"WorkloadAccessToken", "UserToken", "SessionURI"} {
+		if secret := params[name]; secret != "" {
+			req.Secrets = append(req.Secrets, secret)
+		}
+	}
+	return req
 }

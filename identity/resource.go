@@ -171,6 +171,7 @@ func (c *Client) CompleteResourceTokenAuth(ctx context.Context, sessionURI strin
 	params.Set("UserIdentifier", identifier)
 	req := dataRequest("CompleteResourceTokenAuth", params)
 	req.Repeatable = false
+	req.Secrets = append(req.Secrets, user.UserToken.Reveal())
 	_, err := c.call(ctx, c.data, req, nil, nil)
 	return err
 }

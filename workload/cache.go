@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -150,12 +151,16 @@ func (a *Agent) lookup(ctx context.Context, key CacheKey) *kept {
 }
 
 func cached[V any](ctx context.Context, a *Agent, key CacheKey, load func(context.Context) (V, time.Time, error)) (*kept, error) {
-	return a.caches.of[key.kind].Get(ctx, owned(ctx, key), func(ctx context.Context) (*kept, time.Time, error) {
+	k, err := a.caches.of[key.kind].Get(ctx, owned(ctx, key), func(ctx context.Context) (*kept, time.Time, error) {
 		k := &kept{id: a.caches.ids.Add(1)}
 		v, expires, err := load(context.WithValue(ctx, lineageKey{}, &k.from))
 		k.value = v
 		return k, expires, err
 	})
+	if errors.Is(err, tokencache.ErrTimeout) && !errors.Is(err, identity.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", identity.ErrUnavailable, err)
+	}
+	return k, err
 }
 
 type lineageKey struct{}

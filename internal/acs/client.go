@@ -235,7 +235,12 @@ func (c *Client) attempt(ctx context.Context, req *Request, credential func(cont
 	if err != nil {
 		return Meta{}, failed(fmt.Errorf("reading the answer: %w", err))
 	}
-	return c.decode(req, resp, body, out)
+	meta, err := c.decode(req, resp, body, out)
+	if apiErr, ok := errors.AsType[*Error](err); ok {
+		apiErr.mask(req.Secrets...)
+		apiErr.mask(cred.AccessKeySecret, cred.SecurityToken, cred.BearerToken)
+	}
+	return meta, err
 }
 
 // readBody reads at most limit bytes.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,19 @@ type Error struct {
 
 func (e *Error) Error() string {
 	return fmt.Sprintf("acs: %s: status %d, code %q: %q", e.Op, e.StatusCode, e.Code, e.Message)
+}
+
+// mask takes secrets out of what the service said.
+func (e *Error) mask(secrets ...string) {
+	for _, secret := range secrets {
+		if len(secret) < 8 {
+			continue // short ones are part of ordinary words
+		}
+		for _, form := range []string{secret, url.QueryEscape(secret)} {
+			e.Message = strings.ReplaceAll(e.Message, form, "[REDACTED]")
+			e.Code = strings.ReplaceAll(e.Code, form, "[REDACTED]")
+		}
+	}
 }
 
 // Throttled reports whether the service refused the call for its rate, so

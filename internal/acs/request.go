@@ -33,6 +33,9 @@ type Request struct {
 	// Anonymous sends the call unsigned, in the form that the official
 	// clients use for operations with the auth type Anonymous.
 	Anonymous bool
+	// Secrets are values among the parameters that no error may show, should
+	// the service quote them.
+	Secrets []string
 	// Repeatable says that sending the call twice is harmless. Others are
 	// sent again only when it is sure that the service did not act on them.
 	Repeatable bool

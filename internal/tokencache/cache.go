@@ -11,7 +11,7 @@
 // A value's life has three stretches. While it is fresh, it is served. Early
 // (shortly before its end), it is served, and the first who comes renews it in
 // the background. Late (in its last minute at most), callers wait for the
-// renewal, and still get the old value if that fails. A renewal that failed is
+// renewal, and still get the old value if that fails or takes long. A renewal that failed is
 // tried again with backoff.
 //
 // The cache is bounded, in all and for each owner, has no goroutine of its own
@@ -63,6 +63,10 @@ type Config[K comparable] struct {
 func Quarter(life time.Duration) time.Duration { return life / 4 }
 
 const shardCount = 32 // a power of two
+
+// latePatience is how long a caller who has a value that still lives waits for
+// its renewal.
+const latePatience = 2 * time.Second
 
 // Cache keeps values of type V by comparable key. It is safe for concurrent
 // use; make one with [New].
@@ -227,32 +231,59 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 			}
 			delete(s.refused, key)
 		}
-		s.stats.Misses++
-		l = c.start(ctx, s, key, load, false)
+		if old != nil {
+			s.stats.Refreshed++
+		} else {
+			s.stats.Misses++
+		}
+		l = c.start(ctx, s, key, load, old != nil)
 	} else {
 		s.stats.Joined++
 	}
 	l.waiters++
 	s.mu.Unlock()
 
+	var patience <-chan time.Time // who has a value does not wait for ever
+	if old != nil {
+		timer := time.NewTimer(latePatience)
+		defer timer.Stop()
+		patience = timer.C
+	}
 	select {
 	case <-l.done:
-		if l.err != nil && old != nil {
-			s.mu.Lock()
-			alive := !old.dropped && !s.dead(old, c.clock.now())
-			if alive {
-				s.stats.Stale++
-			}
-			s.mu.Unlock()
-			if alive {
-				return old.value, nil
-			}
+		if l.err != nil && s.stale(old) {
+			return old.value, nil
 		}
 		return l.value, l.err
+	case <-patience:
+		if s.stale(old) {
+			s.leave(key, l)
+			return old.value, nil
+		}
+		select { // it has ended meanwhile
+		case <-l.done:
+			return l.value, l.err
+		case <-ctx.Done():
+		}
 	case <-ctx.Done():
-		s.leave(key, l)
-		return zero, ctx.Err()
 	}
+	s.leave(key, l)
+	return zero, ctx.Err()
+}
+
+// stale reports whether an old value, if there is one, can still be served
+// although its renewal did not come, and counts it.
+func (s *shard[K, V]) stale(old *entry[K, V]) bool {
+	if old == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old.dropped || s.dead(old, s.clock.now()) {
+		return false
+	}
+	s.stats.Stale++
+	return true
 }
 
 // start begins a load, under s.mu.
