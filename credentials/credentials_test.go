@@ -208,7 +208,7 @@ func TestConsentWithoutWaiting(t *testing.T) {
 	require.Zero(t, a.agent.Stats().OAuth2.Failed, "asking for consent is no failure")
 }
 
-func TestFiftyToolsShareOneConsent(t *testing.T) {
+func TestGoal10FiftyToolsShareOneConsent(t *testing.T) {
 	a := newApp(t)
 	token := a.cloud.IDToken("alice")
 	ctx := identity.NewContext(t.Context(), identity.Caller{UserToken: token})

@@ -26,20 +26,29 @@
 // nobody answers in time ([ErrAuthorizationTimeout]) or ctx ends. All that
 // wait for the same grant of the same user share one session and one link.
 //
-// The application's callback handler must check that the browser that comes
-// back belongs to the user who was asked, confirm with
-// [identity.Client.CompleteResourceTokenAuth], and may then call
-// [NotifyAuthorization] so that waiting sources in the same process go on at
-// once. Polling alone is enough for correctness.
+// Every service or sign-in page that a user returns from needs to be told apart
+// from a link that somebody sent them. A [CallbackHandler] is the page that
+// CallbackURL names: it checks that the browser that comes back belongs to the
+// user who was asked, confirms the grant with the very ID token that asked for
+// it, once, and wakes the tools that wait. Replicas share a [PendingStore], and
+// a [Notifier] carries wake-ups between processes; polling alone is enough for
+// correctness. A handler of one's own calls
+// [identity.Client.CompleteResourceTokenAuth] and [NotifyAuthorization].
+//
+// After a restart, [OAuth2Source.Resume] goes on with a session that was begun
+// before.
 //
 // # HTTP clients
 //
 // A [Transport] adds the credential of each request's caller to the requests
-// of an HTTP client, for the hosts that may have it and no others.
+// of an HTTP client, for the hosts that may have it and no others. Packages
+// tokensource (golang.org/x/oauth2), tools/oss (aliyun-oss-go-sdk) and
+// [AlibabaCredential] (credentials-go) hand credentials to other libraries.
 //
 // # When a resource rejects a credential
 //
 // A function that finds its credential rejected (HTTP status 401) returns an
 // error that wraps [ErrRejected]. The decorator drops exactly that credential,
-// gets a new one, and calls the function once more.
+// gets a new one, and calls the function once more. What was obtained with a
+// rejected workload token is renewed before its next use.
 package credentials

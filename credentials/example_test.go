@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/credentials"
@@ -109,6 +111,60 @@ func ExampleOAuth2Source() {
 	// Output:
 	// show the link for test-oauth2 [openid]
 	// refused: true
+}
+
+// The callback handler of a web application. What a user grants is confirmed
+// only in the browser, and for the user, that was asked.
+func ExampleCallbackHandler() {
+	agent, cloud, stop := exampleAgent()
+	defer stop()
+
+	// The application's own sessions: who is signed in in which browser.
+	alice := identity.Caller{UserToken: cloud.IDToken("alice"), State: "chat-1"}
+	logins := map[string]credentials.Login{"cookie-of-alice": {ID: "login-1", Caller: alice}}
+
+	callback, err := credentials.NewCallbackHandler(credentials.CallbackConfig{
+		Client: agent.Client(),
+		Login: func(r *http.Request) (credentials.Login, error) {
+			c, err := r.Cookie("session")
+			if err != nil {
+				return credentials.Login{}, nil // nobody is signed in
+			}
+			return logins[c.Value], nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /callback", callback)
+
+	docs := credentials.NewOAuth2Source(agent, credentials.OAuth2Config{
+		Provider: identitytest.OAuth2Provider, Scopes: []string{"openid"}, CallbackURL: identitytest.DefaultReturnURL,
+		OnAuthorization: func(ctx context.Context, a credentials.Authorization) error {
+			if _, err := callback.Expect(ctx, logins["cookie-of-alice"], a); err != nil {
+				return err
+			}
+			// Show a.URL in the chat here. Alice opens it, and returns.
+			back, err := cloud.Authorize(ctx, a.URL, "alice", identitytest.Allow)
+			if err != nil {
+				return err
+			}
+			r := httptest.NewRequest(http.MethodGet, back.RequestURI(), nil)
+			stolen := httptest.NewRecorder()
+			mux.ServeHTTP(stolen, r) // in a browser where nobody is signed in
+			r.AddCookie(&http.Cookie{Name: "session", Value: "cookie-of-alice"})
+			hers := httptest.NewRecorder()
+			mux.ServeHTTP(hers, r)
+			fmt.Println("another browser:", stolen.Code, "hers:", hers.Code)
+			return nil
+		},
+	})
+	token, err := docs.Credential(identity.NewContext(context.Background(), alice))
+	fmt.Println(token.AccessToken, err)
+	// Output:
+	// another browser: 401 hers: 200
+	// [REDACTED] <nil>
 }
 
 func ExampleBoth() {

@@ -17,7 +17,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/workload"
 )
 
-func TestForget(t *testing.T) {
+func TestGoal11Forget(t *testing.T) {
 	agent, cloud := newAgent(t)
 	cloud.AddAPIKeyProvider("other", identity.NewSecret("k"))
 	one := credentials.NewAPIKeySource(agent, credentials.APIKeyConfig{Provider: identitytest.APIKeyProvider})
@@ -64,6 +64,25 @@ func TestForget(t *testing.T) {
 	require.ErrorIs(t, err, workload.ErrClosed)
 }
 
+// What a consent brings that was waited for while the user was forgotten is for
+// those who waited, and kept for nobody.
+func TestGoal11ForgetDuringConsent(t *testing.T) {
+	a := newApp(t)
+	token := a.cloud.IDToken("alice")
+	ctx := identity.NewContext(t.Context(), identity.Caller{UserToken: token})
+	src := credentials.NewOAuth2Source(a.agent, a.waiting())
+	done := make(chan error, 1)
+	go func() { _, err := src.Credential(ctx); done <- err }()
+	auth := <-a.links
+	a.agent.Forget(identity.Caller{UserToken: token})
+	a.answer(t, auth.URL, "alice", identitytest.Allow, token)
+	require.NoError(t, <-done)
+	before := a.cloud.Count("GetResourceOAuth2Token")
+	_, err := src.Credential(ctx)
+	require.NoError(t, err)
+	require.Equal(t, before+1, a.cloud.Count("GetResourceOAuth2Token"), "asked anew")
+}
+
 // Two sources of one provider share what is kept.
 func TestSourcesShare(t *testing.T) {
 	agent, cloud := newAgent(t)
@@ -89,7 +108,7 @@ type made struct {
 
 // A thousand users with hostile ids: each gets what was made for them. Each
 // source hands out a credential that names the caller it was loaded for.
-func TestIsolation(t *testing.T) {
+func TestGoal09Isolation(t *testing.T) {
 	client, err := identity.New(identity.Config{})
 	require.NoError(t, err)
 	agent, err := workload.New(workload.Config{Client: client, Name: "agent", MaxEntries: 3000})

@@ -293,7 +293,7 @@ var errNoLink = errors.New("the service returned neither a token nor a link to a
 
 // await shows c to the caller and waits for its end.
 func (s *OAuth2Source) await(ctx context.Context, c *consent) (OAuth2Token, error) {
-	deadline := time.Now().Add(s.cfg.Timeout)
+	deadline, epoch := time.Now().Add(s.cfg.Timeout), s.agent.Epoch()
 	w, first, stop := c.watch(ctx, s)
 	defer stop()
 	if first {
@@ -318,6 +318,9 @@ func (s *OAuth2Source) await(ctx context.Context, c *consent) (OAuth2Token, erro
 			return workload.Cached(ctx, s.agent, s.key, func(ctx context.Context) (OAuth2Token, time.Time, error) {
 				token := c.token
 				token.Expires = expiry(ctx, s.life, token.AccessToken)
+				if s.agent.Epoch() != epoch {
+					token.Expires = time.Time{} // forgotten meanwhile: for those who waited alone
+				}
 				return token, token.Expires, nil
 			})
 		case err := <-w.lost:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agent-identity/agent-identity-go/identity"
@@ -71,6 +72,7 @@ type Agent struct {
 	useSTS      bool
 	tokenLife   time.Duration
 	caches      *caches
+	epoch       atomic.Uint64
 	closed      chan struct{}
 	closeOnce   sync.Once
 }

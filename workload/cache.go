@@ -212,7 +212,13 @@ func (a *Agent) ForgetProvider(provider string) {
 // Purge drops everything that the agent keeps.
 func (a *Agent) Purge() { a.forget(func(ownedKey) bool { return true }) }
 
+// Epoch counts the calls of Forget, ForgetProvider and Purge. What takes longer
+// than a load, such as a user's consent, must not be kept when another epoch has
+// begun meanwhile.
+func (a *Agent) Epoch() uint64 { return a.epoch.Load() }
+
 func (a *Agent) forget(match func(ownedKey) bool) {
+	a.epoch.Add(1)
 	for _, c := range a.caches.of {
 		c.Forget(match)
 	}

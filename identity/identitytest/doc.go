@@ -15,8 +15,13 @@
 //
 // At the start there are the users alice and bob, the workload identity
 // [Workload], the API key provider [APIKeyProvider] and the OAuth2 provider
-// [OAuth2Provider]; more can be added. A user's consent is given in a browser,
-// or by [Server.Authorize] in a test.
+// [OAuth2Provider]; more can be added. A user's consent is given in a browser, by
+// [Server.Authorize] in a test of one's own callback, or by [Server.ScriptUser]
+// where the callback does not matter.
+//
+// [Server.Inject] lets operations fail, [Server.Advance] moves the time, and
+// [Server.Calls] tells what was asked, secrets masked. Each cloud has its own
+// port and state, so that tests run in parallel; it starts in a millisecond.
 //
 // The cloud is strict: unregistered names, wrong signatures, return URLs that
 // are not allowed, sessions of another user and unknown parameters are

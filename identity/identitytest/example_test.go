@@ -15,16 +15,41 @@ import (
 	"github.com/agent-identity/agent-identity-go/workload"
 )
 
-// In a test, one line starts a cloud of its own.
+// readDocument stands for a tool of your own.
+func readDocument(agent *workload.Agent) func(context.Context, string) (string, error) {
+	docs := credentials.NewOAuth2Source(agent, credentials.OAuth2Config{
+		Provider: identitytest.OAuth2Provider, Scopes: []string{"openid"}, CallbackURL: identitytest.DefaultReturnURL,
+		OnAuthorization: func(context.Context, credentials.Authorization) error { return nil },
+	})
+	return credentials.RequiresOAuth2(docs, func(_ context.Context, token credentials.OAuth2Token, name string) (string, error) {
+		return fmt.Sprint(name, " with ", token.AccessToken), nil
+	})
+}
+
+var testReadDocument func(*testing.T)
+
+func TestTheExample(t *testing.T) {
+	ExampleNewServer()
+	testReadDocument(t)
+}
+
+// Your own tool, tested in ten lines: a user who is asked for consent, and
+// grants it. The same with identitytest.Deny, and with a service that fails.
 func ExampleNewServer() {
-	_ = func(t *testing.T) {
+	testReadDocument = func(t *testing.T) {
 		cloud := identitytest.NewServer(t)
-		client, err := identity.New(cloud.ClientConfig())
-		if err != nil {
-			t.Fatal(err)
-		}
+		client, _ := identity.New(cloud.ClientConfig())
+		agent, _ := workload.New(workload.Config{Client: client, Name: identitytest.Workload})
+		cloud.ScriptUser("alice", identitytest.Allow)
+		cloud.Inject("GetResourceOAuth2Token", identitytest.ServiceError(503, "ServiceUnavailable").Times(1))
+
 		ctx := identity.NewContext(t.Context(), identity.Caller{UserToken: cloud.IDToken("alice")})
-		_, _ = client, ctx
+		if text, err := readDocument(agent)(ctx, "notes"); err != nil || text != "notes with [REDACTED]" {
+			t.Errorf("got %q, %v", text, err)
+		}
+		if n := cloud.Count("CompleteResourceTokenAuth", "alice"); n != 1 {
+			t.Errorf("%d grants", n)
+		}
 	}
 }
 
