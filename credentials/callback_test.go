@@ -398,3 +398,38 @@ func TestMemoryPendingStore(t *testing.T) {
 	_, err = m.TakeAll(ended, "k")
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+// Whatever the address says: only the very session and state that were asked
+// for get as far as the service.
+func FuzzCallback(f *testing.F) {
+	token := identity.NewSecret("e30.eyJpc3MiOiJpIiwic3ViIjoiYWxpY2UifQ.x")
+	caller := identity.Caller{UserToken: token, State: "chat"}
+	login := credentials.Login{ID: "login", Caller: caller}
+	client, err := identity.New(identity.Config{Endpoint: "http://127.0.0.1:1", Attempts: 1}) // nobody listens
+	require.NoError(f, err)
+	for _, seed := range []string{"", "session_uri=urn:s&state=chat", "session_uri=urn:s&state=", "session_uri=urn%3As&state=chat&error=x", "session_uri=%ff;&&=", "state=chat&session_uri=urn:s&session_uri=urn:s"} {
+		f.Add(seed, "text/html", "zh")
+	}
+	f.Fuzz(func(t *testing.T, query, accept, language string) {
+		handler, err := credentials.NewCallbackHandler(credentials.CallbackConfig{
+			Client: client, Login: func(*http.Request) (credentials.Login, error) { return login, nil },
+		})
+		require.NoError(t, err)
+		_, err = handler.Expect(t.Context(), login, credentials.Authorization{Provider: "p", URL: "https://e/", SessionURI: "urn:s", Caller: caller})
+		require.NoError(t, err)
+		r := httptest.NewRequest(http.MethodGet, "/callback", nil)
+		r.URL.RawQuery = query
+		r.Header.Set("Accept", accept)
+		r.Header.Set("Accept-Language", language)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		q := r.URL.Query()
+		exact := q.Get("session_uri") == "urn:s" && q.Get("state") == "chat"
+		if !exact && w.Code != http.StatusBadRequest {
+			t.Errorf("%q: status %d", query, w.Code)
+		}
+		if w.Code == http.StatusOK && q.Get("error") == "" {
+			t.Errorf("%q was granted although the service cannot be reached", query)
+		}
+	})
+}

@@ -29,8 +29,6 @@ type Caller struct {
 	// application's return URL; usually the id of the chat. It says nothing
 	// about who the user is.
 	State string
-
-	digest *callerDigest // set by NewContext, so that it is made once a request
 }
 
 type callerDigest struct {
@@ -56,30 +54,23 @@ const (
 
 // Key identifies this very caller: the exact token, or the user id. A renewed
 // token has another key.
-func (c Caller) Key() CallerKey { return c.digests().key }
+func (c Caller) Key() CallerKey { return c.digest().key }
 
 // Subject identifies the user behind the caller: the token's issuer and
 // subject, or the user id. It stays the same when the token is renewed.
 //
 // The token's claims are read without verifying them. Whoever uses the subject
 // to share something must first have the service accept the token.
-func (c Caller) Subject() CallerKey { return c.digests().subject }
+func (c Caller) Subject() CallerKey { return c.digest().subject }
 
 // TokenExpiry is the exp claim of UserToken, or the zero time.
-func (c Caller) TokenExpiry() time.Time { return c.digests().expires }
+func (c Caller) TokenExpiry() time.Time { return c.digest().expires }
 
-func (c Caller) digests() *callerDigest {
-	if c.digest != nil {
-		return c.digest
-	}
-	return c.computeDigest()
-}
-
-func (c Caller) computeDigest() *callerDigest {
+func (c Caller) digest() callerDigest {
 	switch {
 	case !c.UserToken.IsZero():
 		token := c.UserToken.Reveal()
-		d := &callerDigest{key: digestOf(kindToken, token)}
+		d := callerDigest{key: digestOf(kindToken, token)}
 		d.subject = d.key
 		if claims, ok := parseClaims(token); ok {
 			d.expires = claims.expiry()
@@ -90,14 +81,15 @@ func (c Caller) computeDigest() *callerDigest {
 		return d
 	case c.UserID != "":
 		key := digestOf(kindUserID, c.UserID)
-		return &callerDigest{key: key, subject: key}
+		return callerDigest{key: key, subject: key}
 	}
-	return &callerDigest{}
+	return callerDigest{}
 }
 
 type contextKey struct{}
 
-// contextValue holds both in one piece of memory: caches look at every hit.
+// contextValue has the digests of its caller, made once, at the door: caches
+// need them at every hit.
 type contextValue struct {
 	digest callerDigest
 	caller Caller
@@ -106,9 +98,7 @@ type contextValue struct {
 // NewContext returns a context that carries c. It replaces a caller that ctx
 // already has, completely.
 func NewContext(ctx context.Context, c Caller) context.Context {
-	v := &contextValue{caller: c, digest: *c.computeDigest()}
-	v.caller.digest = &v.digest
-	return context.WithValue(ctx, contextKey{}, v)
+	return context.WithValue(ctx, contextKey{}, &contextValue{caller: c, digest: c.digest()})
 }
 
 // FromContext returns the caller in ctx, and whether there is one.

@@ -79,12 +79,14 @@ export ALIBABA_CLOUD_ACCESS_KEY_SECRET=%[3]s
 export %[4]s=%[5]s
 export DASHSCOPE_HTTP_BASE_URL=%[6]s
 export DASHSCOPE_API_KEY=%[7]s
+export LOCAL_CLOUD_CONTROL_TOKEN=%[13]s
   sign-in       issuer %[8]s, client %[9]s, users alice and bob
   providers     API key %[10]s, OAuth2 %[11]s (scopes openid profile %[12]s)
+  control       POST %[1]s/control/… with the token: advance, fault, script, revoke, calls (see identitytest.Server.ControlToken)
 ready %[1]s
 `, cloud.URL(), tea.StringValue(cred.AccessKeyId), tea.StringValue(cred.AccessKeySecret), workload.EnvName, identitytest.Workload,
 		cloud.ModelURL(), cloud.ModelKey().Reveal(), cloud.Issuer(), identitytest.LoginClientID,
-		identitytest.APIKeyProvider, identitytest.OAuth2Provider, identitytest.TimeScope)
+		identitytest.APIKeyProvider, identitytest.OAuth2Provider, identitytest.TimeScope, cloud.ControlToken().Reveal())
 	<-ctx.Done()
 	fmt.Fprintln(out, "stopping")
 	closing, cancel := context.WithTimeout(context.Background(), 2*time.Second)

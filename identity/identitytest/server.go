@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"testing"
 	"time"
 
@@ -81,6 +82,7 @@ type Server struct {
 	modelKey          identity.Secret
 	defaultReturnURLs []string
 	script            script
+	controlToken      identity.Secret
 }
 
 // DefaultReturnURL is where consent may return in a cloud of [NewServer].
@@ -122,14 +124,17 @@ func Start(cfg Config) (*Server, error) {
 		}
 		users[i] = core.User(u)
 	}
-	cloud, err := emulator.Start(emulator.Config{Addr: cfg.Addr, URL: cfg.URL, Users: users, Log: cfg.Logger})
+	s := &Server{
+		keyID: "LTAI-local-" + randid.Hex(6), keySecret: identity.NewSecret(randid.Hex(20)), controlToken: identity.NewSecret(randid.Hex(20)),
+		modelKey: identity.NewSecret("sk-local-" + randid.Hex(16)), defaultReturnURLs: cfg.ReturnURLs,
+	}
+	cloud, err := emulator.Start(emulator.Config{
+		Addr: cfg.Addr, URL: cfg.URL, Users: users, Log: cfg.Logger, Control: http.HandlerFunc(s.control),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("identitytest: %w", err)
 	}
-	s := &Server{
-		cloud: cloud, keyID: "LTAI-local-" + randid.Hex(6), keySecret: identity.NewSecret(randid.Hex(20)),
-		modelKey: identity.NewSecret("sk-local-" + randid.Hex(16)), defaultReturnURLs: cfg.ReturnURLs,
-	}
+	s.cloud = cloud
 	s.script.begin(s)
 	if s.defaultReturnURLs == nil {
 		s.defaultReturnURLs = []string{DefaultReturnURL}

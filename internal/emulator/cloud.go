@@ -45,6 +45,8 @@ type Config struct {
 	URL   string // where others reach the cloud; "" for the address listened on
 	Users []core.User
 	Log   *slog.Logger // the HTTP server's complaints; nil for none
+	// Control, if not nil, serves /control/.
+	Control http.Handler
 }
 
 // Start listens. Other addresses than loopback ones are served only for a URL
@@ -83,6 +85,9 @@ func Start(cfg Config) (*Cloud, error) {
 	c.Model.Routes(mux)
 	(&demo.Service{Base: &c.Base, Identity: c.Identity, OAuth: c.OAuth}).Routes(mux)
 	mux.HandleFunc("GET /{$}", c.home)
+	if cfg.Control != nil {
+		mux.Handle("/control/", cfg.Control)
+	}
 	c.server = &http.Server{
 		Handler:           core.Guard(public.Host, mux),
 		ReadHeaderTimeout: 10 * time.Second,

@@ -49,6 +49,13 @@ func (fs *Faults) Add(f Fault) (remove func()) {
 	}
 }
 
+// Clear lets nothing go wrong any more.
+func (fs *Faults) Clear() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.list = nil
+}
+
 // Take returns the fault for an operation, nil if there is none.
 func (fs *Faults) Take(op string) *Fault {
 	fs.mu.Lock()
