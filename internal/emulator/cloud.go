@@ -25,6 +25,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/internal/emulator/demo"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/identity"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/oauth"
+	"github.com/agent-identity/agent-identity-go/internal/emulator/oss"
 	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
@@ -34,6 +35,7 @@ type Cloud struct {
 	Identity *identity.Service
 	OAuth    *oauth.Server
 	Model    *dashscope.Service
+	OSS      *oss.Service
 
 	server *http.Server
 	served chan error
@@ -75,6 +77,7 @@ func Start(cfg Config) (*Cloud, error) {
 	c.Base = core.Base{URL: cfg.URL, Clock: &core.Clock{}, Calls: &core.Recorder{}, Users: cfg.Users, Faults: &core.Faults{}}
 	c.Identity = identity.New(&c.Base)
 	c.Model = dashscope.New(&c.Base)
+	c.OSS = oss.New(&c.Base, c.Identity)
 	if c.OAuth, err = oauth.New(&c.Base); err != nil {
 		_ = listener.Close()
 		return nil, err
@@ -89,7 +92,13 @@ func Start(cfg Config) (*Cloud, error) {
 		mux.Handle("/control/", cfg.Control)
 	}
 	c.server = &http.Server{
-		Handler:           core.Guard(public.Host, mux),
+		Handler: core.Guard(public.Host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if oss.Signed(r) {
+				c.OSS.ServeHTTP(w, r)
+				return
+			}
+			mux.ServeHTTP(w, r)
+		})),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

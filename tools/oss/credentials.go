@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package oss gives clients of Object Storage Service (aliyun-oss-go-sdk) the
-// STS credentials that an agent has on behalf of a user.
+// Package oss reads objects of Object Storage Service for tools, with the STS
+// credentials that an agent has on behalf of a user, and hands those
+// credentials to clients of aliyun-oss-go-sdk.
 package oss
 
 import (

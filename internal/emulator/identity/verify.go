@@ -167,6 +167,16 @@ func (s *Service) secretOf(keyID, securityToken string) (string, *RoleSession, *
 	return session.secret, session, nil
 }
 
+// Secret finds the secret of an access key and its security token, and the user
+// that they stand for, for services with signatures of their own.
+func (s *Service) Secret(keyID, securityToken string) (secret, user string, ref *Refusal) {
+	secret, session, ref := s.secretOf(keyID, securityToken)
+	if session != nil {
+		user = session.User.Label()
+	}
+	return secret, user, ref
+}
+
 // useNonce reports whether the nonce is new.
 func (s *Service) useNonce(keyID, nonce string) bool {
 	s.mu.Lock()
