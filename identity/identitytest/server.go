@@ -18,7 +18,6 @@ import (
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
 	emuidentity "github.com/agent-identity/agent-identity-go/internal/emulator/identity"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/oauth"
-	"github.com/agent-identity/agent-identity-go/internal/emulator/oss"
 	"github.com/agent-identity/agent-identity-go/internal/randid"
 )
 
@@ -27,6 +26,7 @@ const (
 	Workload         = "test-agent"    // workload identity, with a role and session binding
 	APIKeyProvider   = "test-api-key"  // API key credential provider
 	OAuth2Provider   = "test-oauth2"   // OAuth2 credential provider
+	DingTalkProvider = "test-dingtalk" // OAuth2 credential provider of a DingTalk application
 	LoginClientID    = "test-login"    // OAuth client that signs users in; audience of [Server.IDToken]
 	TimeScope        = "time:read"     // scope that OAuth2Provider may grant beside openid and profile
 	Region           = "cn-beijing"    // the cloud's region
@@ -152,6 +152,8 @@ func Start(cfg Config) (*Server, error) {
 	s.AddWorkload(Workload)
 	s.AddAPIKeyProvider(APIKeyProvider, identity.NewSecret("key-"+randid.Hex(16)))
 	s.AddOAuth2Provider(OAuth2Provider, "openid", "profile", TimeScope)
+	s.AddOAuth2Provider(DingTalkProvider, "openid", "corpid")
+	cloud.DingTalk.AddApp(clientOf(DingTalkProvider))
 	return s, nil
 }
 
@@ -234,25 +236,6 @@ func (s *Server) AddOnBehalfOfProvider(name string, audiences []string, scopes .
 	}
 	s.cloud.Identity.AddOAuth2Provider(p)
 	s.cloud.OAuth.Register(oauth.Client{ID: p.ClientID, Name: "the agent, through " + name, Audiences: audiences, Scopes: scopes})
-}
-
-// OSSEndpoint is the endpoint of the cloud's Object Storage Service, for clients
-// that use addresses of the form endpoint/bucket/key, as aliyun-oss-go-sdk does
-// for an IP address.
-func (s *Server) OSSEndpoint() string { return s.cloud.URL }
-
-// AddBucket adds an empty bucket to the cloud's Object Storage Service, or
-// replaces one. Only users, named by subject or user id, may use it; without
-// any, everybody may who has credentials of the account.
-func (s *Server) AddBucket(name, region string, users ...string) {
-	s.cloud.OSS.AddBucket(oss.Bucket{Name: name, Region: region, Users: users})
-}
-
-// PutObject stores an object in a bucket. It panics if there is no such bucket.
-func (s *Server) PutObject(bucket, key string, body []byte) {
-	if !s.cloud.OSS.Put(bucket, key, body, "") {
-		panic("identitytest: there is no bucket " + bucket)
-	}
 }
 
 // clientOf is the OAuth client of a provider.

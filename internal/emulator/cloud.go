@@ -23,6 +23,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/internal/emulator/core"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/dashscope"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/demo"
+	"github.com/agent-identity/agent-identity-go/internal/emulator/dingtalk"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/identity"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/oauth"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/oss"
@@ -36,6 +37,7 @@ type Cloud struct {
 	OAuth    *oauth.Server
 	Model    *dashscope.Service
 	OSS      *oss.Service
+	DingTalk *dingtalk.Service
 
 	server *http.Server
 	served chan error
@@ -82,7 +84,9 @@ func Start(cfg Config) (*Cloud, error) {
 		_ = listener.Close()
 		return nil, err
 	}
+	c.DingTalk = dingtalk.New(&c.Base, c.OAuth)
 	mux := http.NewServeMux()
+	c.DingTalk.Routes(mux)
 	c.Identity.Routes(mux)
 	c.OAuth.Routes(mux)
 	c.Model.Routes(mux)

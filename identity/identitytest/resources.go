@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package identitytest
+
+import "github.com/agent-identity/agent-identity-go/internal/emulator/oss"
+
+// OSSEndpoint is the endpoint of the cloud's Object Storage Service, for clients
+// that use addresses of the form endpoint/bucket/key, as aliyun-oss-go-sdk does
+// for an IP address.
+func (s *Server) OSSEndpoint() string { return s.cloud.URL }
+
+// AddBucket adds an empty bucket to the cloud's Object Storage Service, or
+// replaces one. Only users, named by subject or user id, may use it; without
+// any, everybody may who has credentials of the account.
+func (s *Server) AddBucket(name, region string, users ...string) {
+	s.cloud.OSS.AddBucket(oss.Bucket{Name: name, Region: region, Users: users})
+}
+
+// PutObject stores an object in a bucket. It panics if there is no such bucket.
+func (s *Server) PutObject(bucket, key string, body []byte) {
+	if !s.cloud.OSS.Put(bucket, key, body, "") {
+		panic("identitytest: there is no bucket " + bucket)
+	}
+}
+
+// DingTalkEndpoint is the address of the cloud's DingTalk. Its documents are
+// open to access tokens of [DingTalkProvider].
+func (s *Server) DingTalkEndpoint() string { return s.cloud.URL }
+
+// AddDocument adds a DingTalk document that users, named by subject, may read
+// and write.
+func (s *Server) AddDocument(id, content string, users ...string) {
+	s.cloud.DingTalk.AddDocument(id, content, users...)
+}
+
+// Document returns the content of a DingTalk document, and whether there is
+// one.
+func (s *Server) Document(id string) (string, bool) { return s.cloud.DingTalk.Document(id) }
