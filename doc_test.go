@@ -55,7 +55,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"tools":       {"identity", "workload", "credentials"},
 		"llm":         {"identity", "internal/sse", "internal/loopback"},
 
-		"credentials/tokensource": {"credentials"}, "tools/oss": {"credentials", "internal/loopback"}, "tools/dingtalk": {"credentials", "internal/loopback"},
+		"credentials/tokensource": {"credentials"}, "tools/mcp": {"identity", "credentials", "tools"}, "tools/oss": {"credentials", "internal/loopback"}, "tools/dingtalk": {"credentials", "internal/loopback"},
 
 		"identity/identitytest": {"identity", "internal/emulator", "internal/randid"},
 		"internal/acs":          {"internal/loopback"}, "internal/tokencache": {}, "internal/sse": {}, "internal/randid": {}, "internal/loopback": {},

@@ -161,7 +161,7 @@ func (s *OAuth2Source) Credential(ctx context.Context) (OAuth2Token, error) {
 		return token, nil
 	}
 	if pending, ok := errors.AsType[*pendingError](err); ok {
-		if s.cfg.OnAuthorization == nil {
+		if s.cfg.OnAuthorization == nil || ctx.Value(withoutAskingKey{}) != nil {
 			return OAuth2Token{}, required(pending.consent.authorization(&s.cfg, time.Time{}))
 		}
 		if token, err = s.await(ctx, pending.consent); err == nil {
@@ -169,6 +169,16 @@ func (s *OAuth2Source) Credential(ctx context.Context) (OAuth2Token, error) {
 		}
 	}
 	return OAuth2Token{}, wrap(s.cfg.Provider, err)
+}
+
+type withoutAskingKey struct{}
+
+// WithoutAsking returns a context in which no [OAuth2Source] asks the user:
+// where one would, its error is an [*AuthorizationRequiredError], as without
+// OnAuthorization. It is for what may use a grant that is there and is not worth
+// asking for one, such as listing the tools of a server.
+func WithoutAsking(ctx context.Context) context.Context {
+	return context.WithValue(ctx, withoutAskingKey{}, true)
 }
 
 // Resume goes on with an authorization session that was begun elsewhere: in

@@ -3,6 +3,7 @@
 package credentials
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,17 @@ func (t *Transport[C]) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	return t.again(base, req, resp, cred)
+}
+
+// Prepare gets the credential of the caller in ctx, for requests that are to
+// come: waiting for the user's consent is then not part of a request, nor of its
+// time limit.
+func (t *Transport[C]) Prepare(ctx context.Context) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	_, err := t.Source.Credential(ctx)
+	return err
 }
 
 // again sends req once more after its credential was rejected with resp, if

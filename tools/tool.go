@@ -29,6 +29,13 @@ type Tool struct {
 // Name is the tool's name, as models call it.
 func (t *Tool) Name() string { return t.name }
 
+// Renamed is the same tool under another name.
+func (t *Tool) Renamed(name string) *Tool {
+	other := *t
+	other.name = name
+	return &other
+}
+
 // Description says what the tool is for.
 func (t *Tool) Description() string { return t.description }
 

@@ -2,7 +2,10 @@
 
 package identitytest
 
-import "github.com/agent-identity/agent-identity-go/internal/emulator/oss"
+import (
+	"github.com/agent-identity/agent-identity-go/internal/emulator/mcp"
+	"github.com/agent-identity/agent-identity-go/internal/emulator/oss"
+)
 
 // OSSEndpoint is the endpoint of the cloud's Object Storage Service, for clients
 // that use addresses of the form endpoint/bucket/key, as aliyun-oss-go-sdk does
@@ -36,3 +39,14 @@ func (s *Server) AddDocument(id, content string, users ...string) {
 // Document returns the content of a DingTalk document, and whether there is
 // one.
 func (s *Server) Document(id string) (string, bool) { return s.cloud.DingTalk.Document(id) }
+
+// MCPURL is the address of the cloud's MCP server, "resourcecenter", which lists
+// the cloud resources of the user. It speaks streamable HTTP and takes access
+// tokens of [MCPProvider] with the scope [MCPScope].
+func (s *Server) MCPURL() string { return s.cloud.URL + mcp.Path }
+
+// AddMCPTool adds a tool that answers with text to the cloud's MCP server, which
+// tells its clients.
+func (s *Server) AddMCPTool(name, description, text string) {
+	s.cloud.MCP.Announce(name, description, text)
+}

@@ -23,14 +23,16 @@ import (
 
 // What exists in every new cloud.
 const (
-	Workload         = "test-agent"    // workload identity, with a role and session binding
-	APIKeyProvider   = "test-api-key"  // API key credential provider
-	OAuth2Provider   = "test-oauth2"   // OAuth2 credential provider
-	DingTalkProvider = "test-dingtalk" // OAuth2 credential provider of a DingTalk application
-	LoginClientID    = "test-login"    // OAuth client that signs users in; audience of [Server.IDToken]
-	TimeScope        = "time:read"     // scope that OAuth2Provider may grant beside openid and profile
-	Region           = "cn-beijing"    // the cloud's region
-	IdentityProvider = "test-provider" // identity provider of Workload, whose users are the cloud's
+	Workload         = "test-agent"      // workload identity, with a role and session binding
+	APIKeyProvider   = "test-api-key"    // API key credential provider
+	OAuth2Provider   = "test-oauth2"     // OAuth2 credential provider
+	DingTalkProvider = "test-dingtalk"   // OAuth2 credential provider of a DingTalk application
+	MCPProvider      = "test-mcp"        // OAuth2 credential provider for the MCP server
+	MCPScope         = "/acs/mcp-server" // scope that the MCP server wants
+	LoginClientID    = "test-login"      // OAuth client that signs users in; audience of [Server.IDToken]
+	TimeScope        = "time:read"       // scope that OAuth2Provider may grant beside openid and profile
+	Region           = "cn-beijing"      // the cloud's region
+	IdentityProvider = "test-provider"   // identity provider of Workload, whose users are the cloud's
 )
 
 // User is somebody who can sign in.
@@ -153,6 +155,7 @@ func Start(cfg Config) (*Server, error) {
 	s.AddAPIKeyProvider(APIKeyProvider, identity.NewSecret("key-"+randid.Hex(16)))
 	s.AddOAuth2Provider(OAuth2Provider, "openid", "profile", TimeScope)
 	s.AddOAuth2Provider(DingTalkProvider, "openid", "corpid")
+	s.AddOAuth2Provider(MCPProvider, "openid", "profile", "aliuid", MCPScope)
 	cloud.DingTalk.AddApp(clientOf(DingTalkProvider))
 	return s, nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/internal/emulator/demo"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/dingtalk"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/identity"
+	"github.com/agent-identity/agent-identity-go/internal/emulator/mcp"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/oauth"
 	"github.com/agent-identity/agent-identity-go/internal/emulator/oss"
 	"github.com/agent-identity/agent-identity-go/internal/loopback"
@@ -38,6 +39,7 @@ type Cloud struct {
 	Model    *dashscope.Service
 	OSS      *oss.Service
 	DingTalk *dingtalk.Service
+	MCP      *mcp.Service
 
 	server *http.Server
 	served chan error
@@ -85,8 +87,10 @@ func Start(cfg Config) (*Cloud, error) {
 		return nil, err
 	}
 	c.DingTalk = dingtalk.New(&c.Base, c.OAuth)
+	c.MCP = mcp.New(&c.Base, c.OAuth)
 	mux := http.NewServeMux()
 	c.DingTalk.Routes(mux)
+	c.MCP.Routes(mux)
 	c.Identity.Routes(mux)
 	c.OAuth.Routes(mux)
 	c.Model.Routes(mux)

@@ -244,6 +244,20 @@ func (s *Service) completeResourceTokenAuth(c *call) (map[string]any, *Refusal) 
 	return map[string]any{}, nil
 }
 
+// Open yields the consent sessions of a user, by label, that nobody has answered
+// yet.
+func (s *Service) Open(user string) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	links := map[string]string{}
+	for uri, c := range s.consents {
+		if c.user.Label() == user && !c.answered && s.status(c) == statusInProgress {
+			links[uri] = s.link(c)
+		}
+	}
+	return links
+}
+
 // Confirm confirms a session that the user has granted, as the application's
 // callback does with CompleteResourceTokenAuth. Without session binding there
 // is nothing to confirm.
