@@ -69,16 +69,18 @@ type filler struct {
 	now      time.Time
 	defs     map[string]*schemaNode
 	numbers  []float64 // in the clause, not used yet
+	found    string    // what an earlier call found, for the text of this one
+	quoted   bool      // the quoted text has been used
 	depth    int
 }
 
 // fillArguments writes arguments that fit the schema, from what a question
 // says: required properties always, others where the question has something
 // for them.
-func fillArguments(schema json.RawMessage, clause, question string, now time.Time) string {
+func fillArguments(schema json.RawMessage, clause, question, found string, now time.Time) string {
 	var root schemaNode
 	_ = json.Unmarshal(schema, &root)
-	f := &filler{clause: clause, question: question, now: now, defs: root.Defs}
+	f := &filler{clause: clause, question: question, now: now, defs: root.Defs, found: found}
 	for _, n := range numberPattern.FindAllString(datePattern.ReplaceAllString(clause, " "), -1) {
 		if x, err := strconv.ParseFloat(n, 64); err == nil {
 			f.numbers = append(f.numbers, x)
@@ -101,6 +103,8 @@ var (
 	codePattern   = regexp.MustCompile(`\b[A-Z][A-Z0-9.]{1,9}\b`)
 	tokenPattern  = regexp.MustCompile(`[\w-]*[./:_\d-][\w./:-]*`)
 	placePattern  = regexp.MustCompile(`\b(?:in|at|for|near|of|to|from)\s+((?:[A-Z][\p{L}'-]+)(?:\s+[A-Z][\p{L}'-]+)*)`)
+	filePattern   = regexp.MustCompile(`[\p{L}\d_-]+(?:/[\p{L}\d_.-]+)*\.[A-Za-z][A-Za-z0-9]{0,4}\b|[\w-]+/[\w./-]+`)
+	regionPattern = regexp.MustCompile(`\b(?:cn|ap|us|eu|me)-[a-z]+(?:-[a-z0-9]+)*\b`)
 	namePattern   = regexp.MustCompile(`^\s*((?:[A-Z][\p{L}'-]+)(?:\s+[A-Z][\p{L}'-]+)*)\s*$`)
 )
 
@@ -264,11 +268,12 @@ func (f *filler) text(name string, s *schemaNode, required bool) (any, bool) {
 		})
 	}
 	quoted := ""
-	if m := quotePattern.FindStringSubmatch(f.clause); m != nil {
+	if m := quotePattern.FindStringSubmatch(f.clause); m != nil && !f.quoted {
 		quoted = m[1]
 	}
 	orElse := func(found, guess string) (any, bool) {
 		if found != "" {
+			f.quoted = f.quoted || found == quoted
 			return found, true
 		}
 		if d, ok := s.Default.(string); ok {
@@ -296,6 +301,14 @@ func (f *filler) text(name string, s *schemaNode, required bool) (any, bool) {
 			found = place(f.question)
 		}
 		return orElse(found, "Hangzhou")
+	case f.found != "" && is("text", "content", "message", "body", "内容", "文本"):
+		return f.found, true
+	case name == "region" || name == "region_id":
+		return orElse(regionPattern.FindString(f.clause), "cn-hangzhou")
+	case is("key", "path", "file", "filename", "object") && quoted == "" && filePattern.MatchString(f.clause) && !strings.Contains(name, "bucket"):
+		return filePattern.FindString(f.clause), true
+	case strings.Contains(name, "bucket") && !required:
+		return nil, false
 	case is("language", "lang", "语言"):
 		return orElse(language(f.question), "English")
 	case is("ticker", "symbol", "currency", "iso", "代码", "货币"):
@@ -357,80 +370,13 @@ func (f *filler) namesDay() bool {
 	return datePattern.MatchString(f.clause)
 }
 
-// cities that people write without a hint that they are cities, with their
-// time zones.
-var cities = []struct{ name, han, zone string }{
-	{"Beijing", "北京", "Asia/Shanghai"},
-	{"Shanghai", "上海", "Asia/Shanghai"},
-	{"Hangzhou", "杭州", "Asia/Shanghai"},
-	{"Shenzhen", "深圳", "Asia/Shanghai"},
-	{"Guangzhou", "广州", "Asia/Shanghai"},
-	{"Chengdu", "成都", "Asia/Shanghai"},
-	{"Nanjing", "南京", "Asia/Shanghai"},
-	{"Wuhan", "武汉", "Asia/Shanghai"},
-	{"Xi'an", "西安", "Asia/Shanghai"},
-	{"Hong Kong", "香港", "Asia/Hong_Kong"},
-	{"Taipei", "台北", "Asia/Taipei"},
-	{"Singapore", "新加坡", "Asia/Singapore"},
-	{"Tokyo", "东京", "Asia/Tokyo"},
-	{"London", "伦敦", "Europe/London"},
-	{"Paris", "巴黎", "Europe/Paris"},
-	{"Berlin", "柏林", "Europe/Berlin"},
-	{"New York", "纽约", "America/New_York"},
-	{"San Francisco", "旧金山", "America/Los_Angeles"},
-	{"Los Angeles", "洛杉矶", "America/Los_Angeles"},
-	{"Sydney", "悉尼", "Australia/Sydney"},
-}
-
-// place finds a place in a text.
-func place(text string) string {
-	lower := strings.ToLower(text)
-	for _, c := range cities {
-		if strings.Contains(text, c.han) {
-			return c.han
-		}
-		if strings.Contains(lower, strings.ToLower(c.name)) {
-			return c.name
-		}
-	}
-	if m := placePattern.FindStringSubmatch(text); m != nil {
-		return m[1]
-	}
-	if m := namePattern.FindStringSubmatch(text); m != nil {
-		return m[1]
-	}
-	return ""
-}
-
-func zone(text string) string {
-	if z := zonePattern.FindString(text); z != "" {
-		return z
-	}
-	for _, c := range cities {
-		if strings.Contains(text, c.han) || strings.Contains(strings.ToLower(text), strings.ToLower(c.name)) {
-			return c.zone
-		}
-	}
-	return ""
-}
-
-func language(text string) string {
-	for _, l := range []struct{ name, han string }{
-		{"French", "法语"},
-		{"German", "德语"},
-		{"Spanish", "西班牙语"},
-		{"Japanese", "日语"},
-		{"Chinese", "中文"},
-		{"English", "英语"},
-		{"Korean", "韩语"},
-		{"Russian", "俄语"},
-		{"Italian", "意大利语"},
-	} {
-		if strings.Contains(text, l.name) || strings.Contains(text, l.han) || strings.Contains(text, strings.ToLower(l.name)) {
-			return l.name
-		}
-	}
-	return ""
+// wantsText reports whether a tool takes a text that another may have found.
+func wantsText(f function) bool {
+	var s schemaNode
+	_ = json.Unmarshal(f.Parameters, &s)
+	return slices.ContainsFunc(s.names(), func(name string) bool {
+		return slices.ContainsFunc([]string{"text", "content", "message", "body"}, func(w string) bool { return slices.Contains(cutWords(name), w) })
+	})
 }
 
 func wantsPlace(f function) bool {

@@ -34,10 +34,12 @@ func think(req *request, now time.Time) turn {
 		}
 	}
 	var t turn
-	if len(results) > 0 {
-		t.content = wordResults(results, chinese)
-	} else if t.calls = chooseCalls(req, question, now); len(t.calls) == 0 {
-		t.content = smallTalk(req, chinese)
+	if t.calls = nextCalls(req, question, results, now); len(t.calls) == 0 {
+		if len(results) > 0 {
+			t.content = wordResults(results, chinese)
+		} else {
+			t.content = smallTalk(req, chinese)
+		}
 	}
 	if req.Parameters.EnableThinking {
 		t.reasoning = fmt.Sprintf("(simulated reasoning) The question is %.60q; %d tools are offered, %d fit.", question, len(req.Parameters.Tools), len(t.calls))
@@ -64,8 +66,69 @@ var clauseEnd = regexp.MustCompile(`[?!;,\n？！；，。、]+|\.\s|\.$|(?i:\ba
 // assignment is a clause that gives a parameter rather than asks for something.
 var assignment = regexp.MustCompile(`^\s*[\p{L}_]+\s*[:：=]\s*\S`)
 
-// chooseCalls finds the tools that a question is about, by what it means.
-func chooseCalls(req *request, question string, now time.Time) []toolCall {
+// plannedCall is a call that a question asks for. One that works on what an
+// earlier one finds has to wait for it.
+type plannedCall struct {
+	toolCall
+	waits bool
+}
+
+// refersBack says that a clause is about what an earlier one finds.
+var refersBack = regexp.MustCompile(`(?i)\b(it|its|them|this|that|the (?:result|content|contents|text|answer)s?)\b|它|其内容|结果|内容|再把|然后把`)
+
+// nextCalls are the calls of the plan that can be made now: first those that
+// stand alone, then those that wait for a result, and the tools that another
+// tool has opened.
+func nextCalls(req *request, question string, results []message, now time.Time) []toolCall {
+	found := ""
+	called := map[string]int{}
+	opened := false
+	for _, m := range results {
+		called[m.Name]++
+		opened = opened || opens(m)
+		switch {
+		case opens(m):
+		case failed(m.text()):
+			return nil // what comes after it makes no sense
+		default:
+			found = foundText(m.text())
+		}
+	}
+	var calls []toolCall
+	for _, c := range planCalls(req, question, found, now) {
+		if called[c.name] > 0 {
+			called[c.name]--
+			continue
+		}
+		if c.waits == (len(results) > 0 && found != "") || opened && !c.waits {
+			calls = append(calls, c.toolCall)
+		}
+	}
+	return calls
+}
+
+// opens reports a result that says that further tools can be used now.
+func opens(m message) bool {
+	return strings.HasSuffix(m.Name, "_connect") && strings.HasPrefix(m.text(), "Access is granted.")
+}
+
+// foundText is what a result holds for a further call: its text, if it has one.
+func foundText(result string) string {
+	var o struct{ Text, Content string }
+	if json.Unmarshal([]byte(result), &o) == nil {
+		if o.Text != "" {
+			return o.Text
+		}
+		if o.Content != "" {
+			return o.Content
+		}
+	}
+	return strings.TrimSpace(result)
+}
+
+// planCalls finds the tools that a question is about, by what it means. found is
+// what an earlier call has found.
+func planCalls(req *request, question, found string, now time.Time) []plannedCall {
 	tools := offered(req)
 	if len(tools) == 0 || strings.TrimSpace(question) == "" {
 		return nil
@@ -74,7 +137,7 @@ func chooseCalls(req *request, question string, now time.Time) []toolCall {
 	if forced := forcedTool(req); forced != "" {
 		for _, f := range tools {
 			if f.Name == forced {
-				return []toolCall{callOf(f, question, question, now)}
+				return []plannedCall{{toolCall: callOf(f, question, question, found, now)}}
 			}
 		}
 	}
@@ -114,10 +177,15 @@ func chooseCalls(req *request, question string, now time.Time) []toolCall {
 	if len(wishes) == 1 {
 		wishes[0].clause = question // all of it is about this
 	}
-	var calls []toolCall
+	var calls []plannedCall
 	seen := map[string]bool{}
-	for _, w := range wishes {
-		c := callOf(w.tool, w.clause, question, now)
+	for i, w := range wishes {
+		c := plannedCall{waits: i > 0 && refersBack.MatchString(w.clause) && wantsText(w.tool)}
+		if c.waits {
+			c.toolCall = callOf(w.tool, w.clause, w.clause, found, now)
+		} else {
+			c.toolCall = callOf(w.tool, w.clause, question, "", now)
+		}
 		if key := c.name + c.arguments; !seen[key] && len(calls) < maxCalls {
 			seen[key] = true
 			calls = append(calls, c)
@@ -144,8 +212,8 @@ func forcedTool(req *request) string {
 	return choice.Function.Name
 }
 
-func callOf(f function, clause, question string, now time.Time) toolCall {
-	return toolCall{id: "call_" + randid.Hex(12), name: f.Name, arguments: fillArguments(f.Parameters, clause, question, now)}
+func callOf(f function, clause, question, found string, now time.Time) toolCall {
+	return toolCall{id: "call_" + randid.Hex(12), name: f.Name, arguments: fillArguments(f.Parameters, clause, question, found, now)}
 }
 
 // toolIndex scores the offered tools.
@@ -215,7 +283,7 @@ func (x *toolIndex) best(text string) (function, bool) {
 		if strings.Contains(text, f.Name) {
 			score += 10 // asked for by its name
 		}
-		if score > top {
+		if score > top+1e-9 { // words are added up in no order
 			best, top = f, score
 		}
 	}
@@ -238,150 +306,4 @@ func smallTalk(req *request, chinese bool) string {
 		return "I am the local cloud's simulated model: rule-based, not a real language model. I have no tools and cannot answer this."
 	}
 	return "I am the local cloud's simulated model: rule-based, not a real language model. I found no tool for this. I can call: " + tools + "."
-}
-
-// wordResults words an answer from what the tools returned.
-func wordResults(results []message, chinese bool) string {
-	var b strings.Builder
-	for i, m := range results {
-		if i > 0 {
-			b.WriteString("\n\n")
-		}
-		text := strings.TrimSpace(m.text())
-		name := m.Name
-		if name == "" {
-			name = "tool"
-		}
-		switch v := decodeOrdered(text); {
-		case v != nil && wordable(v):
-			fmt.Fprintf(&b, lead(chinese, "Here is what %s found:", "%s 的查询结果："), name)
-			wordValue(&b, v, 0)
-		case text == "":
-			fmt.Fprintf(&b, lead(chinese, "%s returned nothing.", "%s 没有返回内容。"), name)
-		case failed(text):
-			fmt.Fprintf(&b, lead(chinese, "I could not get this from %s: %s", "%s 没有成功：%s"), name, text)
-		default:
-			fmt.Fprintf(&b, lead(chinese, "Here is what %s found: %s", "%s 的查询结果：%s"), name, text)
-		}
-	}
-	b.WriteString(lead(chinese, "\n\n(This answer comes from the simulated model.)", "\n\n（本回答来自模拟模型。）"))
-	return b.String()
-}
-
-func lead(chinese bool, en, zh string) string {
-	if chinese {
-		return zh
-	}
-	return en
-}
-
-func failed(text string) bool {
-	lower := strings.ToLower(text)
-	for _, sign := range []string{"error", "refused", "denied", "failed", "not found", "timed out", "nobody answered", "expired"} {
-		if strings.Contains(lower, sign) {
-			return true
-		}
-	}
-	return false
-}
-
-// member is one property of a JSON object, in the object's own order.
-type member struct {
-	name  string
-	value any // member lists, value lists or scalars
-}
-
-// decodeOrdered reads JSON keeping the order of members; nil if it is none.
-func decodeOrdered(text string) any {
-	dec := json.NewDecoder(strings.NewReader(text))
-	dec.UseNumber()
-	v, err := decodeValue(dec)
-	if err != nil || dec.More() {
-		return nil
-	}
-	return v
-}
-
-func decodeValue(dec *json.Decoder) (any, error) {
-	token, err := dec.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch token {
-	case json.Delim('{'):
-		members := []member{}
-		for dec.More() {
-			name, err := dec.Token()
-			if err != nil {
-				return nil, err
-			}
-			value, err := decodeValue(dec)
-			if err != nil {
-				return nil, err
-			}
-			members = append(members, member{fmt.Sprint(name), value})
-		}
-		_, err = dec.Token()
-		return members, err
-	case json.Delim('['):
-		values := []any{}
-		for dec.More() {
-			value, err := decodeValue(dec)
-			if err != nil {
-				return nil, err
-			}
-			values = append(values, value)
-		}
-		_, err = dec.Token()
-		return values, err
-	}
-	return token, nil
-}
-
-func wordable(v any) bool {
-	switch v := v.(type) {
-	case []member:
-		return len(v) > 0
-	case []any:
-		return len(v) > 0
-	}
-	return false
-}
-
-func wordValue(b *strings.Builder, v any, depth int) {
-	indent := "\n" + strings.Repeat("  ", depth) + "- "
-	switch v := v.(type) {
-	case []member:
-		for _, m := range v {
-			label := strings.ReplaceAll(m.name, "_", " ")
-			if wordable(m.value) {
-				b.WriteString(indent + label + ":")
-				wordValue(b, m.value, depth+1)
-			} else {
-				fmt.Fprintf(b, "%s%s: %v", indent, label, m.value)
-			}
-		}
-	case []any:
-		for _, item := range v {
-			b.WriteString(indent + oneLine(item))
-		}
-	}
-}
-
-// oneLine words a value within a list.
-func oneLine(v any) string {
-	var parts []string
-	switch v := v.(type) {
-	case []member:
-		for _, m := range v {
-			parts = append(parts, strings.ReplaceAll(m.name, "_", " ")+": "+oneLine(m.value))
-		}
-	case []any:
-		for _, item := range v {
-			parts = append(parts, oneLine(item))
-		}
-	default:
-		return fmt.Sprint(v)
-	}
-	return strings.Join(parts, ", ")
 }

@@ -126,6 +126,74 @@ func TestRouting(t *testing.T) {
 	}
 }
 
+// office are the tools of the whole sample, as they describe themselves.
+var office = append([]tool{
+	{"get_oss_object", "Reads a file (object) from the user's OSS storage.", `{"type":"object","properties":{"key":{"type":"string","description":"the object's name, for example reports/report.txt; without one the user's usual file"},"bucket":{"type":"string","description":"the bucket; without one the user's usual bucket"},"region":{"type":"string","description":"the bucket's region, for example cn-hangzhou; without one the usual region"}}}`},
+	{"list_oss_objects", "Lists the names of the files (objects) in the user's OSS storage.", `{"type":"object","properties":{"prefix":{"type":"string","description":"only objects whose names begin so, for example reports/"},"bucket":{"type":"string","description":"the bucket; without one the user's usual bucket"}}}`},
+	{"read_dingtalk_document", "Reads the user's DingTalk document.", `{"type":"object","properties":{"document_id":{"type":"string","description":"the document's id, as in its link; without one the user's usual document"}}}`},
+	{"write_dingtalk_document", "Overwrites the user's DingTalk document with a text.", `{"type":"object","properties":{"content":{"type":"string","description":"the whole new text of the document, as Markdown"},"document_id":{"type":"string","description":"the document's id, as in its link; without one the user's usual document"}},"required":["content"]}`},
+	{"resources_connect", "Opens the tools for: Alibaba Cloud resources such as ECS instances and servers. Call it first, and only when the request is about that; the user may have to authorize access. Afterwards the tools themselves are available.", noArgs},
+}, sample...)
+
+var connected = append([]tool{
+	{"SearchResources", "Lists the user's Alibaba Cloud resources, such as ECS instances (servers), OSS buckets and RDS databases.", `{"type":"object","properties":{"resource_type":{"type":"string","description":"only this type, for example ACS::ECS::Instance; without one all types"},"region":{"type":"string","description":"only this region, for example cn-hangzhou; without one all regions"}}}`},
+	{"GetResourceCounts", "Counts the user's Alibaba Cloud resources by type.", noArgs},
+}, office[:4]...)
+
+// Tools that open others, and questions that take several steps.
+func TestSteps(t *testing.T) {
+	type step struct {
+		tools  []tool
+		result string
+	}
+	file := `{"bucket":"b","key":"report.txt","size":5,"text":"sales are up"}`
+	tests := []struct {
+		question string
+		steps    []step
+		want     []string // each turn's calls; "" for the answer
+	}{
+		{"Help me query my ECS instance list", []step{{office, "Access is granted. These tools are available now; …"}, {connected, `{"Resources":[]}`}, {connected, ""}}, []string{"resources_connect{}", "SearchResources{}", ""}},
+		{"查询我的 ECS 实例列表", []step{{office, "Access is granted. These tools are available now; …"}, {connected, `{"Resources":[]}`}, {connected, ""}}, []string{"resources_connect{}", "SearchResources{}", ""}},
+		{"Which servers do I have in cn-beijing?", []step{{connected, "[]"}, {connected, ""}}, []string{`SearchResources{"region":"cn-beijing"}`, ""}},
+		{"Read my OSS file", []step{{office, file}, {office, ""}}, []string{"get_oss_object{}", ""}},
+		{"读取我的 OSS 文件", []step{{office, file}, {office, ""}}, []string{"get_oss_object{}", ""}},
+		{"List my OSS files", []step{{office, "[]"}, {office, ""}}, []string{"list_oss_objects{}", ""}},
+		{"我的 OSS 里有哪些文件？", []step{{office, "[]"}, {office, ""}}, []string{"list_oss_objects{}", ""}},
+		{"Write 'hello' to my DingTalk document", []step{{office, "{}"}, {office, ""}}, []string{`write_dingtalk_document{"content":"hello"}`, ""}},
+		{"把“你好”写入我的钉钉文档", []step{{office, "{}"}, {office, ""}}, []string{`write_dingtalk_document{"content":"你好"}`, ""}},
+		{"What is in my DingTalk document?", []step{{office, "{}"}, {office, ""}}, []string{"read_dingtalk_document{}", ""}},
+		{"Please read report.txt from my OSS bucket and write it to my DingTalk document", []step{{office, file}, {office, "{}"}, {office, ""}}, []string{`get_oss_object{"key":"report.txt"}`, `write_dingtalk_document{"content":"sales are up"}`, ""}},
+		{"读取 OSS 里的 reports/q3.txt，然后把它写入我的钉钉文档", []step{{office, file}, {office, "{}"}, {office, ""}}, []string{`get_oss_object{"key":"reports/q3.txt"}`, `write_dingtalk_document{"content":"sales are up"}`, ""}},
+		{"Read report.txt from my OSS bucket and write it to my DingTalk document", []step{{office, "Error: the object was not found"}, {office, ""}}, []string{`get_oss_object{"key":"report.txt"}`, ""}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.question, func(t *testing.T) {
+			var req request
+			q, _ := json.Marshal(tt.question)
+			req.Input.Messages = []message{{Role: "user", RawContent: q}}
+			for i, s := range tt.steps {
+				req.Parameters.Tools = nil
+				for _, x := range s.tools {
+					offer := struct {
+						Type     string   `json:"type"`
+						Function function `json:"function"`
+					}{Function: function{x.name, x.description, json.RawMessage(x.schema)}}
+					req.Parameters.Tools = append(req.Parameters.Tools, offer)
+				}
+				got := think(&req, today)
+				text := ""
+				for _, c := range got.calls {
+					text += c.name + c.arguments
+					b, _ := json.Marshal(s.result)
+					req.Input.Messages = append(req.Input.Messages, message{Role: "assistant"}, message{Role: "tool", Name: c.name, RawContent: b})
+				}
+				require.Equal(t, tt.want[i], text)
+				require.Equal(t, text == "", got.content != "")
+			}
+		})
+	}
+}
+
 func TestAnswersWordTheResult(t *testing.T) {
 	results := func(question string, texts ...string) string {
 		var req request
@@ -150,11 +218,11 @@ func TestAnswersWordTheResult(t *testing.T) {
 }
 
 func FuzzFillArguments(f *testing.F) {
-	f.Add(cityArg, "weather in Paris")
-	f.Add(`{"properties":{"a":{"$ref":"#/$defs/a"}},"required":["a"],"$defs":{"a":{"$ref":"#/$defs/a"}}}`, "x")
-	f.Add(`{"properties":{"a":{"anyOf":[{"type":"null"},{"type":"array","items":{"type":"number"}}]}},"required":["a"]}`, "1 2 3")
-	f.Fuzz(func(t *testing.T, schema, question string) {
-		if !json.Valid([]byte(fillArguments(json.RawMessage(schema), question, question, today))) {
+	f.Add(cityArg, "weather in Paris", "")
+	f.Add(`{"properties":{"a":{"$ref":"#/$defs/a"}},"required":["a"],"$defs":{"a":{"$ref":"#/$defs/a"}}}`, "x", "y")
+	f.Add(`{"properties":{"a":{"anyOf":[{"type":"null"},{"type":"array","items":{"type":"number"}}]}},"required":["a"]}`, "1 2 3", "")
+	f.Fuzz(func(t *testing.T, schema, question, result string) {
+		if !json.Valid([]byte(fillArguments(json.RawMessage(schema), question, question, result, today))) {
 			t.Fatal("arguments that are no JSON")
 		}
 	})
