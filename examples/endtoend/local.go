@@ -24,6 +24,9 @@ import (
 	"github.com/agent-identity/agent-identity-go/identity"
 	"github.com/agent-identity/agent-identity-go/identity/identitytest"
 	"github.com/agent-identity/agent-identity-go/llm"
+	"github.com/agent-identity/agent-identity-go/tools/dingtalk"
+	"github.com/agent-identity/agent-identity-go/tools/mcp"
+	"github.com/agent-identity/agent-identity-go/tools/oss"
 	"github.com/agent-identity/agent-identity-go/workload"
 )
 
@@ -43,6 +46,7 @@ type app struct {
 
 	cloud       *identitytest.Server
 	agent       *agent.Server
+	mcp         *mcp.Client
 	agentHTTP   *http.Server
 	backendHTTP *http.Server
 	agentURL    string
@@ -104,6 +108,7 @@ func start(opts options, log *slog.Logger) (a *app, err error) {
 	if err != nil {
 		return a, err
 	}
+	furnish(a.cloud)
 	clientConfig := a.cloud.ClientConfig() // static and local: no real credential is looked at
 	clientConfig.Logger = log
 	client, err := identity.New(clientConfig)
@@ -120,6 +125,22 @@ func start(opts options, log *slog.Logger) (a *app, err error) {
 	return a, a.serveBackend(backendListener, client, verifier, loginURL)
 }
 
+// What the users of the local cloud have at the start.
+const (
+	demoBucket   = "demo-files"
+	demoRegion   = "cn-hangzhou"
+	demoFile     = "report.txt"
+	demoDocument = "demo-document"
+)
+
+// furnish puts things into the local cloud that can be asked for.
+func furnish(cloud *identitytest.Server) {
+	cloud.AddBucket(demoBucket, demoRegion, "alice", "bob")
+	cloud.PutObject(demoBucket, demoFile, []byte("Quarterly report (simulated): sales are up 7 percent, costs are flat.\n季度报告（模拟）：销售额增长 7%，成本持平。"))
+	cloud.PutObject(demoBucket, "notes/todo.txt", []byte("1. Try the consent flow. 2. Read the README."))
+	cloud.AddDocument(demoDocument, "# Demo document\nWrite something into it.", "alice", "bob")
+}
+
 func (a *app) serveAgent(l net.Listener, client *identity.Client, verifier *idtoken.Verifier, callbackURL string) error {
 	self, err := workload.New(workload.Config{Client: client, Name: identitytest.Workload})
 	if err != nil {
@@ -129,6 +150,19 @@ func (a *app) serveAgent(l net.Listener, client *identity.Client, verifier *idto
 		Agent: self, ServiceURL: a.cloud.URL(), CallbackURL: callbackURL, ConsentTimeout: a.opts.consentTimeout,
 		APIKeyProvider: identitytest.APIKeyProvider, OAuth2Provider: identitytest.OAuth2Provider,
 		OAuth2Scopes: []string{identitytest.TimeScope},
+		OSS: oss.Config{
+			Bucket: demoBucket, Region: demoRegion, Endpoint: func(string) string { return a.cloud.OSSEndpoint() },
+		},
+		File:     demoFile,
+		DingTalk: dingtalk.Config{Endpoint: a.cloud.DingTalkEndpoint(), Document: demoDocument}, DingTalkProvider: identitytest.DingTalkProvider,
+		DingTalkScopes: []string{"openid"},
+	})
+	if err != nil {
+		return err
+	}
+	a.mcp, err = agent.NewMCP(agent.MCPConfig{
+		Agent: self, URL: a.cloud.MCPURL(), Provider: identitytest.MCPProvider, Scopes: []string{identitytest.MCPScope},
+		CallbackURL: callbackURL, ConsentTimeout: a.opts.consentTimeout, Log: a.log.With("service", "agent"),
 	})
 	if err != nil {
 		return err
@@ -138,7 +172,7 @@ func (a *app) serveAgent(l net.Listener, client *identity.Client, verifier *idto
 		return err
 	}
 	a.agent = agent.New(agent.Config{
-		Model: model, Tools: set, Verifier: verifier, Store: store.NewMemory(10_000), Log: a.log.With("service", "agent"),
+		Model: model, Tools: set, Servers: []*mcp.Client{a.mcp}, Verifier: verifier, Store: store.NewMemory(10_000), Log: a.log.With("service", "agent"),
 	})
 	a.agentHTTP = a.serve(l, a.agent)
 	return nil
@@ -221,6 +255,9 @@ func (a *app) stopServers() error {
 		if a.agentHTTP.Shutdown(ctx) != nil {
 			errs = append(errs, a.agentHTTP.Close())
 		}
+	}
+	if a.mcp != nil {
+		a.mcp.Close()
 	}
 	if a.cloud != nil {
 		if err := a.cloud.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {

@@ -16,6 +16,8 @@ import (
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/internal/randid"
 	"github.com/agent-identity/agent-identity-go/llm"
+	"github.com/agent-identity/agent-identity-go/tools"
+	"github.com/agent-identity/agent-identity-go/tools/mcp"
 )
 
 const (
@@ -53,8 +55,13 @@ func (r *run) answer(ctx context.Context, key string, turns []protocol.Turn) err
 	}
 	for round := 0; ; round++ {
 		req := &llm.Request{Messages: append([]llm.Message{{Role: llm.RoleSystem, Content: systemPrompt}}, history...)}
+		// Made anew each time: a grant, or a server, may have opened more.
+		set, err := mcp.Combine(ctx, r.server.cfg.Tools, r.server.cfg.Servers...)
+		if err != nil {
+			return err
+		}
 		if round < maxRounds {
-			req.Tools = r.offer()
+			req.Tools = offer(set)
 		} else {
 			req.Messages = append(req.Messages, llm.Message{
 				Role: llm.RoleUser, Content: "You have used your tools often enough. Sum up what you found and answer now.",
@@ -68,7 +75,7 @@ func (r *run) answer(ctx context.Context, key string, turns []protocol.Turn) err
 		if len(turn.ToolCalls) == 0 {
 			break
 		}
-		results, err := r.callTools(ctx, turn.ToolCalls)
+		results, err := r.callTools(ctx, set, turn.ToolCalls)
 		if err != nil {
 			return err
 		}
@@ -77,9 +84,9 @@ func (r *run) answer(ctx context.Context, key string, turns []protocol.Turn) err
 	return r.remember(ctx, key, history)
 }
 
-func (r *run) offer() []llm.Tool {
-	offered := make([]llm.Tool, 0, r.server.cfg.Tools.Len())
-	for t := range r.server.cfg.Tools.All() {
+func offer(set *tools.Set) []llm.Tool {
+	offered := make([]llm.Tool, 0, set.Len())
+	for t := range set.All() {
 		offered = append(offered, llm.Tool{Name: t.Name(), Description: t.Description(), Schema: t.Schema()})
 	}
 	return offered
@@ -113,7 +120,7 @@ func (r *run) speak(ctx context.Context, req *llm.Request) (llm.Message, error) 
 
 // callTools runs the calls of one turn side by side and reports their results
 // in order.
-func (r *run) callTools(ctx context.Context, calls []llm.ToolCall) ([]llm.Message, error) {
+func (r *run) callTools(ctx context.Context, set *tools.Set, calls []llm.ToolCall) ([]llm.Message, error) {
 	announced := make([]protocol.ToolCall, len(calls))
 	for i, c := range calls {
 		announced[i] = protocol.ToolCall{CallID: c.ID, Name: c.Name, Arguments: c.Arguments}
@@ -126,7 +133,7 @@ func (r *run) callTools(ctx context.Context, calls []llm.ToolCall) ([]llm.Messag
 	defer wg.Wait()
 	for i, c := range calls {
 		texts[i] = make(chan string, 1)
-		wg.Go(func() { texts[i] <- r.callTool(ctx, c) })
+		wg.Go(func() { texts[i] <- r.callTool(ctx, set, c) })
 	}
 	results := make([]llm.Message, len(calls))
 	for i, c := range calls {
@@ -143,10 +150,10 @@ func (r *run) callTools(ctx context.Context, calls []llm.ToolCall) ([]llm.Messag
 }
 
 // callTool returns the text for the model: the result, or what went wrong.
-func (r *run) callTool(ctx context.Context, c llm.ToolCall) string {
+func (r *run) callTool(ctx context.Context, set *tools.Set, c llm.ToolCall) string {
 	asker := &asker{stream: r.stream, call: c}
 	start := time.Now()
-	text, err := r.server.cfg.Tools.Call(context.WithValue(ctx, askerKey{}, asker), c.Name, c.Arguments)
+	text, err := set.Call(context.WithValue(ctx, askerKey{}, asker), c.Name, c.Arguments)
 	asker.settle(err)
 	log := r.log.With("tool", c.Name, "took", time.Since(start).Round(time.Millisecond))
 	if err != nil {

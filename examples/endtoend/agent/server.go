@@ -26,6 +26,7 @@ import (
 	"github.com/agent-identity/agent-identity-go/internal/sse"
 	"github.com/agent-identity/agent-identity-go/llm"
 	"github.com/agent-identity/agent-identity-go/tools"
+	"github.com/agent-identity/agent-identity-go/tools/mcp"
 )
 
 const (
@@ -33,10 +34,12 @@ const (
 	heartbeat = 15 * time.Second
 )
 
-// Config configures a [Server]. All fields are required.
+// Config configures a [Server]. All fields but Servers are required.
 type Config struct {
 	Model llm.Model
 	Tools *tools.Set
+	// Servers are MCP servers whose tools are offered, too.
+	Servers []*mcp.Client
 	// Verifier checks the user's ID token that a request carries.
 	Verifier *idtoken.Verifier
 	// Store keeps the conversations.

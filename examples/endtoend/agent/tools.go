@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +17,9 @@ import (
 	"github.com/agent-identity/agent-identity-go/credentials"
 	"github.com/agent-identity/agent-identity-go/internal/acs"
 	"github.com/agent-identity/agent-identity-go/tools"
+	"github.com/agent-identity/agent-identity-go/tools/dingtalk"
+	"github.com/agent-identity/agent-identity-go/tools/mcp"
+	"github.com/agent-identity/agent-identity-go/tools/oss"
 	"github.com/agent-identity/agent-identity-go/workload"
 )
 
@@ -29,6 +33,15 @@ type ToolConfig struct {
 	APIKeyProvider string
 	OAuth2Provider string
 	OAuth2Scopes   []string
+	// OSS says where files are; File is the one that is read where none is
+	// named.
+	OSS  oss.Config
+	File string
+	// DingTalk says where documents are, and DingTalkProvider and
+	// DingTalkScopes with which grant.
+	DingTalk         dingtalk.Config
+	DingTalkProvider string
+	DingTalkScopes   []string
 	// CallbackURL is where the browser returns after consent.
 	CallbackURL string
 	// ConsentTimeout is how long a tool waits for the user's consent.
@@ -42,6 +55,11 @@ type (
 	}
 	scheduleQuery struct {
 		Date string `json:"date,omitempty" jsonschema:"the day as YYYY-MM-DD; without one today"`
+	}
+	fileQuery struct {
+		Key    string `json:"key,omitempty"    jsonschema:"the object's name, for example reports/report.txt; without one the user's usual file"`
+		Bucket string `json:"bucket,omitempty" jsonschema:"the bucket; without one the user's usual bucket"`
+		Region string `json:"region,omitempty" jsonschema:"the bucket's region, for example cn-hangzhou; without one the usual region"`
 	}
 	timeQuery struct {
 		Timezone string `json:"timezone,omitempty" jsonschema:"IANA time zone, for example Asia/Shanghai; without one the user's"`
@@ -60,11 +78,56 @@ func NewTools(cfg ToolConfig) (*tools.Set, error) {
 		Provider: cfg.OAuth2Provider, Scopes: cfg.OAuth2Scopes, CallbackURL: cfg.CallbackURL,
 		OnAuthorization: authorize, Timeout: cfg.ConsentTimeout,
 	})
+	files := oss.New(cfg.OSS)
+	documents, err := dingtalk.New(cfg.DingTalk)
+	if err != nil {
+		return nil, err
+	}
+	docs := credentials.NewOAuth2Source(cfg.Agent, credentials.OAuth2Config{
+		Provider: cfg.DingTalkProvider, Scopes: cfg.DingTalkScopes, CallbackURL: cfg.CallbackURL,
+		OnAuthorization: authorize, Timeout: cfg.ConsentTimeout,
+	})
+	readFile := func(ctx context.Context, cred credentials.STSCredential, in fileQuery) (oss.Object, error) {
+		if in.Key == "" {
+			in.Key = cfg.File
+		}
+		return files.Read(ctx, cred, oss.ReadInput(in))
+	}
 	return tools.NewSet(
 		tools.New("weather_search", "Looks up today's weather of a city.", credentials.RequiresAPIKey(key, service.weather)),
 		tools.New("get_schedule", "Looks up the signed-in user's schedule (meetings, appointments) of a day.", credentials.RequiresSTS(sts, service.schedule)),
 		tools.New("get_current_time", "Tells the current time of day.", credentials.RequiresOAuth2(clock, service.time)),
+		tools.New("get_oss_object", "Reads a file (object) from the user's OSS storage.", credentials.RequiresSTS(sts, readFile)),
+		tools.New("list_oss_objects", "Lists the names of the files (objects) in the user's OSS storage.", credentials.RequiresSTS(sts, files.List)),
+		tools.New("read_dingtalk_document", "Reads the user's DingTalk document.", credentials.RequiresOAuth2(docs, documents.Read)),
+		tools.New("write_dingtalk_document", "Overwrites the user's DingTalk document with a text.", credentials.RequiresOAuth2(docs, documents.Write)),
 	)
+}
+
+// MCPConfig says how to get at an MCP server with a user's OAuth2 token.
+type MCPConfig struct {
+	Agent *workload.Agent
+	// URL is the server's address, Provider and Scopes the grant that it wants.
+	URL, Provider  string
+	Scopes         []string
+	CallbackURL    string
+	ConsentTimeout time.Duration
+	Log            *slog.Logger
+}
+
+// NewMCP makes the client of the MCP server for cloud resources.
+func NewMCP(cfg MCPConfig) (*mcp.Client, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("agent: MCP server %q: %w", cfg.URL, err)
+	}
+	token := credentials.NewOAuth2Source(cfg.Agent, credentials.OAuth2Config{
+		Provider: cfg.Provider, Scopes: cfg.Scopes, CallbackURL: cfg.CallbackURL, OnAuthorization: authorize, Timeout: cfg.ConsentTimeout,
+	})
+	return mcp.New(mcp.Config{
+		Name: "resources", Description: "Alibaba Cloud resources such as ECS instances and servers", URL: cfg.URL, Logger: cfg.Log,
+		Transport: &credentials.Transport[credentials.OAuth2Token]{Source: token, Hosts: []string{u.Host}},
+	})
 }
 
 // serviceClient calls the example resources.
