@@ -50,3 +50,8 @@ func (s *Server) MCPURL() string { return s.cloud.URL + mcp.Path }
 func (s *Server) AddMCPTool(name, description, text string) {
 	s.cloud.MCP.Announce(name, description, text)
 }
+
+// GatewayURL is the address of the cloud's AI gateway: an MCP server that takes
+// workload access tokens, with or without "Bearer". Its tool whoami says which
+// agent calls for whom; restart_server is for alice alone.
+func (s *Server) GatewayURL() string { return s.cloud.URL + mcp.GatewayPath }

@@ -91,6 +91,7 @@ func Start(cfg Config) (*Cloud, error) {
 	mux := http.NewServeMux()
 	c.DingTalk.Routes(mux)
 	c.MCP.Routes(mux)
+	mcp.NewGateway(&c.Base, c.Identity).Routes(mux)
 	c.Identity.Routes(mux)
 	c.OAuth.Routes(mux)
 	c.Model.Routes(mux)

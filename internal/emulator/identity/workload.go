@@ -122,6 +122,17 @@ func (s *Service) useToken(c *call) (workloadToken, *Refusal) {
 	return t, nil
 }
 
+// Bearer finds what a workload access token stands for, for gateways.
+func (s *Service) Bearer(token string) (workload, user string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.tokens[token]
+	if !ok || s.Clock.Now().After(t.expires) {
+		return "", "", false
+	}
+	return t.workload, t.user.Label(), true
+}
+
 var sessionNamePattern = regexp.MustCompile(`^[A-Za-z0-9.@_-]{2,64}$`)
 
 func (s *Service) assumeRole(c *call) (map[string]any, *Refusal) {
