@@ -161,25 +161,37 @@ func (s *OAuth2Source) Credential(ctx context.Context) (OAuth2Token, error) {
 		return token, nil
 	}
 	if pending, ok := errors.AsType[*pendingError](err); ok {
-		if s.cfg.OnAuthorization == nil || ctx.Value(withoutAskingKey{}) != nil {
+		ask := s.cfg.OnAuthorization
+		if other, ok := ctx.Value(askKey{}).(asker); ok {
+			ask = other
+		}
+		if ask == nil {
 			return OAuth2Token{}, required(pending.consent.authorization(&s.cfg, time.Time{}))
 		}
-		if token, err = s.await(ctx, pending.consent); err == nil {
+		if token, err = s.await(ctx, ask, pending.consent); err == nil {
 			return token, nil
 		}
 	}
 	return OAuth2Token{}, wrap(s.cfg.Provider, err)
 }
 
-type withoutAskingKey struct{}
+type askKey struct{}
+
+type asker func(context.Context, Authorization) error
+
+// WithAuthorizer returns a context in which every [OAuth2Source] asks the user
+// by onAuthorization instead of its own, and waits: for callers who know better
+// how to reach the person, such as the server of a protocol that has a way of
+// its own to ask.
+func WithAuthorizer(ctx context.Context, onAuthorization func(context.Context, Authorization) error) context.Context {
+	return context.WithValue(ctx, askKey{}, asker(onAuthorization))
+}
 
 // WithoutAsking returns a context in which no [OAuth2Source] asks the user:
 // where one would, its error is an [*AuthorizationRequiredError], as without
 // OnAuthorization. It is for what may use a grant that is there and is not worth
 // asking for one, such as listing the tools of a server.
-func WithoutAsking(ctx context.Context) context.Context {
-	return context.WithValue(ctx, withoutAskingKey{}, true)
-}
+func WithoutAsking(ctx context.Context) context.Context { return WithAuthorizer(ctx, nil) }
 
 // Resume goes on with an authorization session that was begun elsewhere: in
 // another process, or in this one before it was started anew. For the rest it
@@ -302,12 +314,12 @@ func (s *OAuth2Source) ask(ctx context.Context, c *consent) (OAuth2Token, error)
 var errNoLink = errors.New("the service returned neither a token nor a link to authorize access")
 
 // await shows c to the caller and waits for its end.
-func (s *OAuth2Source) await(ctx context.Context, c *consent) (OAuth2Token, error) {
+func (s *OAuth2Source) await(ctx context.Context, ask asker, c *consent) (OAuth2Token, error) {
 	deadline, epoch := time.Now().Add(s.cfg.Timeout), s.agent.Epoch()
 	w, first, stop := c.watch(ctx, s)
 	defer stop()
 	if first {
-		w.err = s.cfg.OnAuthorization(ctx, c.authorization(&s.cfg, deadline))
+		w.err = ask(ctx, c.authorization(&s.cfg, deadline))
 		close(w.told)
 	}
 	timer := time.NewTimer(time.Until(deadline))

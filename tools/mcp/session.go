@@ -90,25 +90,62 @@ func (s *session) connect(ctx context.Context) (*mcpclient.Client, error) {
 		}
 		return conn, nil
 	}
+	// Nobody is asked for consent in the background.
+	long, end := context.WithCancel(credentials.WithoutAsking(context.WithoutCancel(ctx)))
+	conn, err := s.open(ctx, long, false)
+	if err == nil && !s.client.cfg.SSE && !mcpgo.IsModernProtocol(conn.ProtocolVersion()) && tellsChanges(conn) {
+		// Servers of before 2026-07-28 tell changes on a stream of their own,
+		// which must be asked for from the start.
+		_ = conn.Close()
+		conn, err = s.open(ctx, long, true)
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	if mcpgo.IsModernProtocol(conn.ProtocolVersion()) && tellsChanges(conn) {
+		stop, err := conn.ListenAsync(long, mcpgo.SubscriptionFilter{ToolsListChanged: true}, func(err error) {
+			s.client.cfg.Logger.Debug("mcp: notifications ended", "server", s.client.cfg.Name, "error", err)
+		})
+		if err == nil {
+			context.AfterFunc(long, stop)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		end()
+		_ = conn.Close()
+		return nil, ErrClosed
+	}
+	s.conn, s.end = conn, end
+	return conn, nil
+}
+
+func tellsChanges(conn *mcpclient.Client) bool {
+	tools := conn.GetServerCapabilities().Tools
+	return tools != nil && tools.ListChanged
+}
+
+// open opens one connection. What outlives ctx lives as long as long.
+func (s *session) open(ctx, long context.Context, listen bool) (*mcpclient.Client, error) {
 	cfg := s.client.cfg
 	// Redirects are not followed: requests carry a user's credential.
 	caller, _ := identity.FromContext(ctx)
 	hc := &http.Client{Transport: onBehalfOf{caller, cfg.Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	var conn *mcpclient.Client
 	var err error
 	if cfg.SSE {
 		conn, err = mcpclient.NewSSEMCPClient(cfg.URL, transport.WithHTTPClient(hc), transport.WithSSELogger(cfg.Logger))
 	} else {
-		conn, err = mcpclient.NewStreamableHttpClient(cfg.URL, transport.WithHTTPBasicClient(hc), transport.WithContinuousListening(), transport.WithHTTPLogger(cfg.Logger))
+		options := []transport.StreamableHTTPCOption{transport.WithHTTPBasicClient(hc), transport.WithHTTPLogger(cfg.Logger)}
+		if listen {
+			options = append(options, transport.WithContinuousListening())
+		}
+		conn, err = mcpclient.NewStreamableHttpClient(cfg.URL, options...)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("mcp: %s: %w", cfg.Name, err)
-	}
-	// Nobody is asked for consent in the background.
-	long, end := context.WithCancel(credentials.WithoutAsking(context.WithoutCancel(ctx)))
-	fail := func(err error) (*mcpclient.Client, error) {
-		end()
-		_ = conn.Close()
-		return nil, err
 	}
 	conn.OnNotification(func(n mcpgo.JSONRPCNotification) {
 		if n.Method == mcpgo.MethodNotificationToolsListChanged {
@@ -117,7 +154,7 @@ func (s *session) connect(ctx context.Context) (*mcpclient.Client, error) {
 			s.mu.Unlock()
 		}
 	})
-	if err := s.limited(ctx, func(ctx context.Context) error {
+	err = s.limited(ctx, func(ctx context.Context) error {
 		started := make(chan error, 1)
 		go func() { started <- conn.Start(long) }()
 		select {
@@ -133,25 +170,11 @@ func (s *session) connect(ctx context.Context) (*mcpclient.Client, error) {
 		req.Params.ClientInfo = mcpgo.Implementation{Name: "agent-identity-go", Version: "1"}
 		_, err := conn.Initialize(ctx, req)
 		return err
-	}); err != nil {
-		return fail(err)
+	})
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
 	}
-	if mcpgo.IsModernProtocol(conn.ProtocolVersion()) {
-		if tools := conn.GetServerCapabilities().Tools; tools != nil && tools.ListChanged {
-			stop, err := conn.ListenAsync(long, mcpgo.SubscriptionFilter{ToolsListChanged: true}, func(err error) {
-				cfg.Logger.Debug("mcp: notifications ended", "server", cfg.Name, "error", err)
-			})
-			if err == nil {
-				context.AfterFunc(long, stop)
-			}
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return fail(ErrClosed)
-	}
-	s.conn, s.end = conn, end
 	return conn, nil
 }
 

@@ -4,6 +4,7 @@ package mcp
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -46,7 +47,7 @@ func NewGateway(base *core.Base, id *identity.Service) *Gateway {
 			}
 			return mcp.NewToolResultText("restarted (" + source + ")")
 		}))
-	g.http = server.NewStreamableHTTPServer(s, server.WithEndpointPath(GatewayPath), server.WithDisableLocalhostProtection(true))
+	g.http = server.NewStreamableHTTPServer(s, server.WithEndpointPath(GatewayPath), server.WithStreamableHTTPLogger(slog.New(slog.DiscardHandler)), server.WithDisableLocalhostProtection(true))
 	return g
 }
 

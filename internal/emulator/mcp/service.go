@@ -8,6 +8,7 @@ package mcp
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -62,7 +63,7 @@ func New(base *core.Base, auth *oauth.Server) *Service {
 		mcp.WithReadOnlyHintAnnotation(true),
 	), s.counts)
 	s.http = server.NewStreamableHTTPServer(s.mcp, server.WithEndpointPath(Path), server.WithSessionIdleTTL(30*time.Minute),
-		server.WithDisableLocalhostProtection(true)) // the guard in front of all services does that
+		server.WithStreamableHTTPLogger(slog.New(slog.DiscardHandler)), server.WithDisableLocalhostProtection(true)) // the guard in front of all services does that
 	return s
 }
 
