@@ -139,6 +139,23 @@ func TestStepUp(t *testing.T) {
 	}
 }
 
+// Who was given a link and comes back after the user refused is told so, once.
+func TestRefusalIsToldOnce(t *testing.T) {
+	a := newApp(t)
+	token := a.cloud.IDToken("alice")
+	ctx := identity.NewContext(t.Context(), identity.Caller{UserToken: token})
+	src := credentials.NewOAuth2Source(a.agent, a.config())
+	var first, second *credentials.AuthorizationRequiredError
+	_, err := src.Credential(ctx)
+	require.ErrorAs(t, err, &first)
+	a.answer(t, first.URL, "alice", identitytest.Deny, token)
+	_, err = src.Credential(ctx)
+	require.ErrorIs(t, err, credentials.ErrAuthorizationDenied)
+	_, err = src.Credential(ctx)
+	require.ErrorAs(t, err, &second)
+	require.NotEqual(t, first.URL, second.URL)
+}
+
 // A session that another process began, or this one before it was started anew,
 // is gone on with.
 func TestResume(t *testing.T) {

@@ -254,10 +254,11 @@ func (s *OAuth2Source) load(ctx context.Context) (OAuth2Token, time.Time, error)
 		if ended(err) && !errors.Is(err, identity.ErrInvalidUserToken) {
 			c.finish(OAuth2Token{}, err) // the service does not know it any more
 		}
-		if c.pending() {
+		if c.pending() || errors.Is(err, ErrAuthorizationDenied) {
 			return OAuth2Token{}, time.Time{}, err
 		}
-		// That consent has just ended without a token: begin another.
+		// That consent is over without a decision: begin another. A refusal, on
+		// the other hand, is told once before the user is asked again.
 	}
 	token, err := s.ask(ctx, nil)
 	return token, token.Expires, err

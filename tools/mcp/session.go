@@ -36,6 +36,7 @@ type session struct {
 	ended  bool
 	lists  map[identity.CallerKey]listing // by the very caller, see list
 	change int                            // counts the server's changes
+	legacy bool                           // the server takes nothing newer than 2025-11-25
 }
 
 // listing is what the server offers one caller.
@@ -130,6 +131,9 @@ func tellsChanges(conn *mcpclient.Client) bool {
 // open opens one connection. What outlives ctx lives as long as long.
 func (s *session) open(ctx, long context.Context, listen bool) (*mcpclient.Client, error) {
 	cfg := s.client.cfg
+	s.mu.Lock()
+	legacy := s.legacy
+	s.mu.Unlock()
 	// Redirects are not followed: requests carry a user's credential.
 	caller, _ := identity.FromContext(ctx)
 	hc := &http.Client{Transport: onBehalfOf{caller, cfg.Transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -167,6 +171,9 @@ func (s *session) open(ctx, long context.Context, listen bool) (*mcpclient.Clien
 		}
 		req := mcpgo.InitializeRequest{}
 		req.Params.ProtocolVersion = mcpgo.LATEST_PROTOCOL_VERSION
+		if legacy {
+			req.Params.ProtocolVersion = mcpgo.LATEST_LEGACY_PROTOCOL_VERSION
+		}
 		req.Params.ClientInfo = mcpgo.Implementation{Name: "agent-identity-go", Version: "1"}
 		_, err := conn.Initialize(ctx, req)
 		return err
@@ -217,6 +224,12 @@ func (s *session) request(ctx context.Context, do func(context.Context, *mcpclie
 		}
 		err = s.limited(ctx, func(ctx context.Context) error { return do(ctx, conn) })
 		broken := errors.Is(err, transport.ErrSessionTerminated) || errors.Is(err, transport.ErrTransportClosed)
+		if errors.Is(err, mcpgo.UnsupportedProtocolVersionError{}) && mcpgo.IsModernProtocol(conn.ProtocolVersion()) {
+			// It said that it knows the newest version, and does not.
+			s.mu.Lock()
+			broken, s.legacy = true, true
+			s.mu.Unlock()
+		}
 		if !broken {
 			return err
 		}
