@@ -23,7 +23,7 @@ import (
 
 // Defaults of [Config].
 const (
-	DefaultBaseURL = "https://dashscope.aliyuncs.com/api/v1"
+	DefaultBaseURL = BaseURLBeijing
 	DefaultModel   = "qwen3-max"
 
 	defaultRetries = 2
@@ -31,9 +31,20 @@ const (
 	maxAnswer      = 16 << 20
 )
 
+// Addresses of the native API by region. A key belongs to one of them; at
+// another it is refused. Regions whose address has the id of the workspace in it
+// are https://{workspace}.{region}.maas.aliyuncs.com/api/v1.
+const (
+	BaseURLBeijing   = "https://dashscope.aliyuncs.com/api/v1"
+	BaseURLSingapore = "https://dashscope-intl.aliyuncs.com/api/v1"
+	BaseURLVirginia  = "https://dashscope-us.aliyuncs.com/api/v1"
+)
+
 // Config configures a [Client].
 type Config struct {
-	// Model is the model's name. If empty, [DefaultModel].
+	// Model is the model's name. If empty, [DefaultModel]. Names that begin
+	// with qvq or contain -vl are models that see images; they are asked by
+	// the multimodal API.
 	Model string
 	// APIKey is asked for each request. Required.
 	APIKey func(context.Context) (identity.Secret, error)
@@ -85,7 +96,11 @@ func New(cfg Config) (*Client, error) {
 	if u.Scheme == "http" && !loopback.Is(u.Hostname()) {
 		return nil, fmt.Errorf("llm: Config.BaseURL: want https for %s: requests carry the API key", u.Host)
 	}
-	c := &Client{cfg: cfg, url: strings.TrimRight(cfg.BaseURL, "/") + "/services/aigc/text-generation/generation", retries: defaultRetries}
+	service := "/services/aigc/text-generation/generation"
+	if seesImages(cfg.Model) {
+		service = "/services/aigc/multimodal-generation/generation"
+	}
+	c := &Client{cfg: cfg, url: strings.TrimRight(cfg.BaseURL, "/") + service, retries: defaultRetries}
 	if cfg.HTTPClient != nil {
 		c.http = *cfg.HTTPClient
 	}
@@ -238,85 +253,6 @@ func (c *Client) post(ctx context.Context, body []byte, stream bool) (*http.Resp
 		return nil, &transportError{err}
 	}
 	return nil, decodeError(resp.StatusCode, resp.Header, text)
-}
-
-type wireCall struct {
-	Index    *int   `json:"index,omitempty"`
-	ID       string `json:"id"`
-	Type     string `json:"type"`
-	Function struct {
-		Name      string `json:"name"`
-		Arguments string `json:"arguments"`
-	} `json:"function"`
-}
-
-type wireMessage struct {
-	Role       Role       `json:"role"`
-	Content    any        `json:"content"`
-	ToolCalls  []wireCall `json:"tool_calls,omitempty"`
-	ToolCallID string     `json:"tool_call_id,omitempty"`
-	Name       string     `json:"name,omitempty"`
-}
-
-// encode makes the body: result_format message, and incremental output when
-// streaming.
-func (c *Client) encode(req *Request, stream bool) ([]byte, error) {
-	if len(req.Messages) == 0 {
-		return nil, errors.New("llm: the request has no messages")
-	}
-	messages := make([]wireMessage, len(req.Messages))
-	for i, m := range req.Messages {
-		messages[i] = wireMessage{Role: m.Role, Content: m.Content, ToolCallID: m.ToolCallID, Name: m.ToolName}
-		for _, call := range m.ToolCalls {
-			w := wireCall{ID: call.ID, Type: "function"}
-			w.Function.Name, w.Function.Arguments = call.Name, call.Arguments
-			messages[i].ToolCalls = append(messages[i].ToolCalls, w)
-		}
-		if m.Role == RoleAssistant && m.Content == "" {
-			messages[i].Content = []map[string]any{{"text": nil}} // as the official SDK writes an empty turn
-		}
-	}
-	params := map[string]any{"result_format": "message"}
-	if stream {
-		params["incremental_output"] = true
-	}
-	if len(req.Tools) > 0 {
-		tools := make([]map[string]any, len(req.Tools))
-		for i, t := range req.Tools {
-			tools[i] = map[string]any{"type": "function", "function": map[string]any{
-				"name": t.Name, "description": t.Description, "parameters": t.Schema,
-			}}
-		}
-		params["tools"] = tools
-		switch req.ToolChoice {
-		case "", "auto":
-		case "none":
-			params["tool_choice"] = "none"
-		default:
-			params["tool_choice"] = map[string]any{"type": "function", "function": map[string]any{"name": req.ToolChoice}}
-		}
-	}
-	set(params, "enable_thinking", req.EnableThinking)
-	set(params, "temperature", req.Temperature)
-	set(params, "top_p", req.TopP)
-	set(params, "max_tokens", req.MaxTokens)
-	set(params, "seed", req.Seed)
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(map[string]any{
-		"model": c.cfg.Model, "input": map[string]any{"messages": messages}, "parameters": params,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("llm: a tool's schema is no JSON: %w", err)
-	}
-	return b.Bytes(), nil
-}
-
-func set[T any](params map[string]any, name string, v *T) {
-	if v != nil {
-		params[name] = *v
-	}
 }
 
 // decodeEvent reads one event of a stream: a piece, or a failure within it.

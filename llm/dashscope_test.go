@@ -254,3 +254,37 @@ type canned string
 func (c canned) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(c)))}, nil
 }
+
+func TestImages(t *testing.T) {
+	var path, body string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		path, body = r.URL.Path, string(b)
+		_, _ = io.WriteString(w, "data:{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"a cat\"}]},\"finish_reason\":\"stop\"}]}}\n\n")
+	}))
+	defer srv.Close()
+	ask := func(model, image string) (*llm.Response, error) {
+		c, err := llm.New(llm.Config{BaseURL: srv.URL + "/api/v1", Model: model, APIKey: llm.StaticKey(identity.NewSecret("sk-test"))})
+		require.NoError(t, err)
+		return llm.Collect(c.Stream(t.Context(), &llm.Request{Messages: []llm.Message{
+			{Role: llm.RoleSystem, Content: "be brief"},
+			{Role: llm.RoleUser, Content: "what is this?", Images: []string{image}},
+			{Role: llm.RoleAssistant, ToolCalls: []llm.ToolCall{{ID: "1", Name: "zoom", Arguments: "{}"}}},
+		}}))
+	}
+	got, err := ask("qwen3-vl-plus", "data:image/png;base64,AAAA")
+	require.NoError(t, err)
+	require.Equal(t, "a cat", got.Message.Content)
+	require.Equal(t, "/api/v1/services/aigc/multimodal-generation/generation", path)
+	var sent struct{ Input struct{ Messages json.RawMessage } }
+	require.NoError(t, json.Unmarshal([]byte(body), &sent))
+	require.JSONEq(t, `[
+	  {"role": "system", "content": [{"text": "be brief"}]},
+	  {"role": "user", "content": [{"image": "data:image/png;base64,AAAA"}, {"text": "what is this?"}]},
+	  {"role": "assistant", "content": [], "tool_calls": [{"id": "1", "type": "function", "function": {"name": "zoom", "arguments": "{}"}}]}
+	]`, string(sent.Input.Messages))
+	_, err = ask("qwen3-max", "https://example.com/cat.png")
+	require.ErrorContains(t, err, "sees no images")
+	_, err = ask("qwen-vl-max", "file:///etc/passwd")
+	require.ErrorContains(t, err, "want an http address")
+}

@@ -25,6 +25,9 @@ const (
 type Message struct {
 	Role    Role   `json:"role"`
 	Content string `json:"content"`
+	// Images are addresses of images that belong to the text, or data: URLs.
+	// Only models that see images take them.
+	Images []string `json:"images,omitempty"`
 	// Reasoning is what a thinking model thought. It is never sent back.
 	Reasoning string `json:"reasoning,omitempty"`
 	// ToolCalls are what an assistant turn asks for.
