@@ -38,7 +38,14 @@ const texts = {
     offline: "The backend cannot be reached. Is it still running?",
     cutOff: "The answer broke off.",
     language: "中文",
-    samples: ["How's the weather today?", "What's my schedule for today?", "What time is it now?"],
+    samples: [
+      "How's the weather today?",
+      "What's my schedule for today?",
+      "What time is it now?",
+      "Help me query my ECS instance list",
+      "Read my OSS file",
+      "Write 'hello' to my DingTalk document",
+    ],
   },
   zh: {
     title: "Friday",
@@ -77,7 +84,14 @@ const texts = {
     offline: "无法连接后端，它还在运行吗？",
     cutOff: "回答中断了。",
     language: "English",
-    samples: ["今天天气怎么样？", "我今天有什么日程安排？", "现在几点了？"],
+    samples: [
+      "今天天气怎么样？",
+      "我今天有什么日程安排？",
+      "现在几点了？",
+      "查询我的 ECS 实例列表",
+      "读取我的 OSS 文件",
+      "把“你好”写入我的钉钉文档",
+    ],
   },
 };
 
