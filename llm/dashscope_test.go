@@ -276,7 +276,9 @@ func TestImages(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "a cat", got.Message.Content)
 	require.Equal(t, "/api/v1/services/aigc/multimodal-generation/generation", path)
-	var sent struct{ Input struct{ Messages json.RawMessage } }
+	var sent struct {
+		Input struct{ Messages json.RawMessage }
+	}
 	require.NoError(t, json.Unmarshal([]byte(body), &sent))
 	require.JSONEq(t, `[
 	  {"role": "system", "content": [{"text": "be brief"}]},

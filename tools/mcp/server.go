@@ -221,6 +221,8 @@ func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) er
 type sessions struct{ key []byte }
 
 // ResolveSessionIdManager implements the interface of mcp-go.
+//
+//lint:ignore ST1003 the spelling is the interface's
 func (s sessions) ResolveSessionIdManager(r *http.Request) server.SessionIdManager {
 	_, subject := identity.KeysFromContext(r.Context())
 	return userSessions{s.key, *subject}

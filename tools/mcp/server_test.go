@@ -118,6 +118,7 @@ func (s *served) connect(t *testing.T, user string, p *person, opts ...mcpclient
 		transport.WithHTTPHeaders(map[string]string{"Authorization": "Bearer token-of-" + user}), transport.WithHTTPLogger(slog.New(slog.DiscardHandler)),
 	}
 	if len(opts) > 0 { // the older protocol asks over a stream of its own
+		//lint:ignore SA1019 clients of the older protocol are in use
 		wire = append(wire, transport.WithContinuousListening())
 	}
 	trans, err := transport.NewStreamableHTTP(s.url, wire...)
@@ -182,6 +183,7 @@ func TestServedTools(t *testing.T) {
 
 // Clients of both eras that can open links: the same call goes on.
 func TestConsentByElicitation(t *testing.T) {
+	//lint:ignore SA1019 clients of the older protocol are in use
 	for era, opts := range map[string][]mcpclient.ClientOption{"2026-07-28": nil, "2025-11-25": {mcpclient.WithLegacyProtocolOnly()}} {
 		t.Run(era, func(t *testing.T) {
 			s := newServed(t)

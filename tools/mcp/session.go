@@ -144,6 +144,7 @@ func (s *session) open(ctx, long context.Context, listen bool) (*mcpclient.Clien
 	} else {
 		options := []transport.StreamableHTTPCOption{transport.WithHTTPBasicClient(hc), transport.WithHTTPLogger(cfg.Logger)}
 		if listen {
+			//lint:ignore SA1019 servers of the older protocol tell of changed lists in no other way
 			options = append(options, transport.WithContinuousListening())
 		}
 		conn, err = mcpclient.NewStreamableHttpClient(cfg.URL, options...)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/agent-identity/agent-identity-go/credentials"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
@@ -18,8 +19,9 @@ type askerKey struct{}
 // asker tells the person before the page that a tool waits for their consent,
 // and later how the waiting ended.
 type asker struct {
-	stream *protocol.Stream
+	stream answerStream
 	call   llm.ToolCall
+	timer  *time.Timer // ends the call
 
 	mu    sync.Mutex // guards asked
 	asked []protocol.Authorization
@@ -42,6 +44,8 @@ func (k *asker) ask(a credentials.Authorization) error {
 		Status: protocol.StatusInProgress, ID: "auth_" + randid.Hex(12), CallID: k.call.ID, ToolName: k.call.Name,
 		Provider: a.Provider, Scopes: a.Scopes, URL: a.URL, SessionURI: a.SessionURI, ExpiresAt: a.Deadline.Unix(),
 	}
+	// A person's time is not the tool's.
+	k.timer.Reset(time.Until(a.Deadline) + toolTimeout)
 	k.mu.Lock()
 	k.asked = append(k.asked, event)
 	k.mu.Unlock()

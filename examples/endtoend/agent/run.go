@@ -25,6 +25,9 @@ const (
 
 	// maxRounds is how often the model may call tools before it has to sum up.
 	maxRounds = 10
+	// toolTimeout limits one tool's work. Waiting for a person does not count:
+	// see asker.
+	toolTimeout = 2 * time.Minute
 	// maxToolText bounds one tool's result, in bytes.
 	maxToolText = 32 << 10
 
@@ -36,7 +39,7 @@ const (
 // run is one answer.
 type run struct {
 	server *Server
-	stream *protocol.Stream
+	stream answerStream
 	log    *slog.Logger
 }
 
@@ -151,9 +154,16 @@ func (r *run) callTools(ctx context.Context, set *tools.Set, calls []llm.ToolCal
 
 // callTool returns the text for the model: the result, or what went wrong.
 func (r *run) callTool(ctx context.Context, set *tools.Set, c llm.ToolCall) string {
-	asker := &asker{stream: r.stream, call: c}
 	start := time.Now()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(toolTimeout, func() { cancel(errToolTimeout) })
+	defer timer.Stop()
+	asker := &asker{stream: r.stream, call: c, timer: timer}
 	text, err := set.Call(context.WithValue(ctx, askerKey{}, asker), c.Name, c.Arguments)
+	if err != nil && context.Cause(ctx) == errToolTimeout {
+		err = errToolTimeout
+	}
 	asker.settle(err)
 	log := r.log.With("tool", c.Name, "took", time.Since(start).Round(time.Millisecond))
 	if err != nil {
@@ -167,6 +177,8 @@ func (r *run) callTool(ctx context.Context, set *tools.Set, c llm.ToolCall) stri
 	}
 	return text
 }
+
+var errToolTimeout = fmt.Errorf("the tool did not answer within %s", toolTimeout)
 
 // toolError words a tool's failure for the model, and so for the person.
 func toolError(err error) string {

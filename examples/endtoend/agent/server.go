@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,6 +66,14 @@ func New(cfg Config) *Server {
 	s.closing, s.abort = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /process", s.process)
+	mux.HandleFunc("POST /openai/v1/chat/completions", s.complete)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		web.JSON(w, http.StatusOK, map[string]any{
+			"service": "agent-identity-go end-to-end agent", "mode": "daemon_thread",
+			"endpoints": map[string]string{"process": "/process", "chat_completions": "/openai/v1/chat/completions", "health": "/health", "readiness": "/readiness"},
+		})
+	})
+	mux.HandleFunc("GET /readiness", s.ready)
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		web.JSON(w, http.StatusOK, map[string]string{"status": "healthy", "mode": "daemon_thread", "runner": "ready"})
 	})
@@ -78,54 +87,142 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // says that the service is shutting down.
 func (s *Server) Abort() { s.abort() }
 
+// ready says whether users' tokens can be verified: without that, nothing can be
+// answered.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := s.cfg.Verifier.Provider(ctx); err != nil || s.closing.Err() != nil {
+		s.log(ctx).Warn("not ready", "error", err)
+		web.JSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
+		return
+	}
+	web.JSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
 var sessionIDPattern = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,128}$`)
+
+// answerStream is how an answer is written: as the original's events, or as chat
+// completions.
+type answerStream interface {
+	Text(delta string) error
+	Reasoning(delta string) error
+	CloseText() error
+	ToolCalls(calls []protocol.ToolCall) error
+	ToolOutput(callID, name, text string) error
+	Authorization(a protocol.Authorization) error
+	Complete() error
+	Fail(e protocol.Error) error
+}
+
+var (
+	_ answerStream = (*protocol.Stream)(nil)
+	_ answerStream = (*protocol.ChatStream)(nil)
+)
 
 func (s *Server) process(w http.ResponseWriter, r *http.Request) {
 	var req protocol.Request
 	if !web.ReadJSON(w, r, maxBody, &req) {
 		return
 	}
-	turns, err := req.Turns()
+	a, ok := s.admit(w, r, &req)
+	if !ok {
+		return
+	}
+	defer s.leave(a.key)
+	events := sse.NewWriter(w)
+	defer beat(r.Context(), events)()
+	s.answer(r.Context(), a, protocol.NewStream(req.SessionID, events.Data))
+}
+
+// complete is process for clients that speak chat completions.
+func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
+	var body protocol.ChatRequest
+	if !web.ReadJSON(w, r, maxBody, &body) {
+		return
+	}
+	req, err := body.Request()
 	if err != nil {
 		web.Fail(w, http.StatusUnprocessableEntity, err.Error())
 		return
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if strings.EqualFold(scheme, "Bearer") {
+		req.UserID = token
+	}
+	req.SessionID = r.Header.Get(protocol.SessionHeader)
+	a, ok := s.admit(w, r, req)
+	if !ok {
+		return
+	}
+	defer s.leave(a.key)
+	if !body.Stream {
+		whole := protocol.NewChatStream(body.Model, func([]byte) error { return nil })
+		if err := s.answer(r.Context(), a, whole); err != nil {
+			web.Fail(w, http.StatusBadGateway, explain(err, web.RequestID(r.Context())).Message)
+			return
+		}
+		web.JSON(w, http.StatusOK, whole.Completion())
+		return
+	}
+	events := sse.NewWriter(w)
+	defer beat(r.Context(), events)()
+	_ = s.answer(r.Context(), a, protocol.NewChatStream(body.Model, events.Data))
+}
+
+// admitted is a request that may be answered.
+type admitted struct {
+	key       string
+	sessionID string
+	caller    identity.Caller
+	turns     []protocol.Turn
+}
+
+// admit checks a request and takes its chat, or answers with what is wrong.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, req *protocol.Request) (a admitted, ok bool) {
+	turns, err := req.Turns()
+	if err != nil {
+		web.Fail(w, http.StatusUnprocessableEntity, err.Error())
+		return a, false
 	}
 	if req.SessionID == "" {
 		req.SessionID = randid.Hex(16)
 	}
 	if !sessionIDPattern.MatchString(req.SessionID) {
 		web.Fail(w, http.StatusUnprocessableEntity, "session_id: want 1 to 128 letters, digits and . _ : @ -")
-		return
+		return a, false
 	}
 	user, err := s.cfg.Verifier.Verify(r.Context(), req.UserID)
 	switch {
 	case errors.Is(err, idtoken.ErrUnavailable):
 		s.log(r.Context()).Error("verifying the user's token", "error", err)
 		web.Fail(w, http.StatusServiceUnavailable, "the user's token cannot be verified now; try again")
-		return
+		return a, false
 	case err != nil:
 		s.log(r.Context()).Warn("user's token refused", "error", err)
 		web.Fail(w, http.StatusUnauthorized, "user_id: want a valid ID token of the user; sign in again")
-		return
+		return a, false
 	}
-	key := memoryKey(user, req.SessionID)
-	if !s.enter(key) {
+	a = admitted{
+		key: memoryKey(user, req.SessionID), sessionID: req.SessionID, turns: turns,
+		caller: identity.Caller{UserToken: identity.NewSecret(req.UserID), State: req.SessionID},
+	}
+	if !s.enter(a.key) {
 		web.Fail(w, http.StatusConflict, "this chat is being answered; wait for the answer or stop it")
-		return
+		return a, false
 	}
-	defer s.leave(key)
+	return a, true
+}
 
-	ctx, cancel := context.WithCancel(r.Context())
+// answer writes the answer to a request, and closes it as what became of it.
+func (s *Server) answer(ctx context.Context, a admitted, stream answerStream) error {
+	running, cancel := context.WithCancel(identity.NewContext(ctx, a.caller))
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
-	ctx = identity.NewContext(ctx, identity.Caller{UserToken: identity.NewSecret(req.UserID), State: req.SessionID})
-
-	events := sse.NewWriter(w)
-	defer beat(ctx, events)()
-	stream := protocol.NewStream(req.SessionID, events.Data)
-	run := &run{server: s, stream: stream, log: s.log(ctx).With("session_id", req.SessionID)}
-	err = run.answer(ctx, key, turns)
-	s.finish(r.Context(), run, err)
+	run := &run{server: s, stream: stream, log: s.log(ctx).With("session_id", a.sessionID)}
+	err := run.answer(running, a.key, a.turns)
+	s.finish(ctx, run, err)
+	return err
 }
 
 // finish closes the stream as what became of the answer.
