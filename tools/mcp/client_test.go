@@ -34,6 +34,7 @@ type office struct {
 	agent  *workload.Agent
 	client *mcp.Client
 	asked  atomic.Int32
+	answer func() // what the user does when asked
 }
 
 func newOffice(t *testing.T, scopes ...string) *office {
@@ -45,7 +46,13 @@ func newOffice(t *testing.T, scopes ...string) *office {
 	require.NoError(t, err)
 	src := credentials.NewOAuth2Source(o.agent, credentials.OAuth2Config{
 		Provider: identitytest.MCPProvider, Scopes: scopes, CallbackURL: identitytest.DefaultReturnURL, Timeout: 10 * time.Second,
-		OnAuthorization: func(context.Context, credentials.Authorization) error { o.asked.Add(1); return nil },
+		OnAuthorization: func(context.Context, credentials.Authorization) error {
+			o.asked.Add(1)
+			if o.answer != nil {
+				o.answer()
+			}
+			return nil
+		},
 	})
 	u, err := url.Parse(o.cloud.MCPURL())
 	require.NoError(t, err)
@@ -96,7 +103,8 @@ func TestConsentIsAskedWhereItIsNeeded(t *testing.T) {
 		combine(t, ctx, nil, o.client)
 		require.Equal(t, before, o.asked.Load(), "listing asks nobody")
 
-		o.cloud.ScriptUser(user, identitytest.Allow)
+		// Not earlier: listing has made the service open a session already.
+		o.answer = func() { o.cloud.ScriptUser(user, identitytest.Allow) }
 		text, err := set.Call(ctx, "resources_connect", "{}")
 		require.NoError(t, err)
 		require.Equal(t, before+1, o.asked.Load())
