@@ -29,6 +29,8 @@ var (
 	ErrBilling = errors.New("llm: quota or billing")
 	// ErrContentBlocked: moderation refused the input or the output.
 	ErrContentBlocked = errors.New("llm: content blocked by moderation")
+	// ErrNoImages: the request has images, and the model sees none.
+	ErrNoImages = errors.New("llm: the model sees no images")
 	// ErrInvalidRequest: the request is wrong.
 	ErrInvalidRequest = errors.New("llm: invalid request")
 	// ErrUnavailable: the service failed, or no answer arrived.

@@ -102,7 +102,7 @@ func (c *Client) content(m Message) (any, error) {
 	if !seesImages(c.cfg.Model) {
 		switch {
 		case len(m.Images) > 0:
-			return nil, fmt.Errorf("llm: the model %s sees no images: choose one such as qwen3-vl-plus", c.cfg.Model)
+			return nil, fmt.Errorf("%w: %s: choose one such as qwen3-vl-plus", ErrNoImages, c.cfg.Model)
 		case m.Role == RoleAssistant && m.Content == "":
 			return []map[string]any{{"text": nil}}, nil // as the official SDK writes an empty turn
 		}

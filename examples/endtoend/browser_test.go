@@ -217,8 +217,8 @@ func (b *browser) say(message string, onAsk func(protocol.Authorization)) answer
 func (b *browser) chat(ctx context.Context, message string) *http.Response {
 	b.t.Helper()
 	return b.open(ctx, http.MethodPost, "/chat", map[string]any{
-		"session_id": b.chatID,
-		"input":      []any{map[string]any{"role": "user", "content": []any{map[string]any{"type": "text", "text": message}}}},
+		"session_id": b.chatID, "accept_events": []string{protocol.ObjectAuthorization},
+		"input": []any{map[string]any{"role": "user", "content": []any{map[string]any{"type": "text", "text": message}}}},
 	}, "SESSION-ID", b.handle)
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,7 @@ type app struct {
 	cloud       *identitytest.Server
 	agent       *agent.Server
 	mcp         *mcp.Client
+	memory      store.Closer // the agent's conversations
 	agentHTTP   *http.Server
 	backendHTTP *http.Server
 	agentURL    string
@@ -93,6 +95,9 @@ func start(opts options, log *slog.Logger) (a *app, err error) {
 	}
 	defer closeUnless(&err, backendListener)
 	a.agentURL = "http://" + hostOf(agentListener)
+	if a.memory, err = openMemory(opts, agentListener); err != nil {
+		return a, err
+	}
 	if a.backendURL, err = addressOr("APP_REDIRECT_URI", "http://"+hostOf(backendListener)); err != nil {
 		return a, err
 	}
@@ -103,7 +108,7 @@ func start(opts options, log *slog.Logger) (a *app, err error) {
 	callbackURL := a.backendURL + "/callback"
 
 	a.cloud, err = identitytest.Start(identitytest.Config{
-		Addr: opts.cloudAddr, LoginRedirectURIs: []string{loginURL}, ReturnURLs: []string{callbackURL}, Logger: log,
+		Addr: opts.cloudAddr, LoginRedirectURIs: []string{loginURL}, ReturnURLs: []string{callbackURL}, Users: opts.users, Logger: log,
 	})
 	if err != nil {
 		return a, err
@@ -172,10 +177,29 @@ func (a *app) serveAgent(l net.Listener, client *identity.Client, verifier *idto
 		return err
 	}
 	a.agent = agent.New(agent.Config{
-		Model: model, Tools: set, Servers: []*mcp.Client{a.mcp}, Verifier: verifier, Store: store.NewMemory(10_000), Log: a.log.With("service", "agent"),
+		Model: model, Tools: set, Servers: []*mcp.Client{a.mcp}, Verifier: verifier, Store: a.memory, Log: a.log.With("service", "agent"),
 	})
 	a.agentHTTP = a.serve(l, a.agent)
 	return nil
+}
+
+// openMemory opens the store of the agent's conversations. The default file is
+// named after the agent's port: two agents of one machine do not share it.
+func openMemory(opts options, agent net.Listener) (store.Closer, error) {
+	address := opts.store
+	if address == "" {
+		address = "memory:"
+		_, wanted, _ := net.SplitHostPort(opts.agentAddr)
+		if folder, err := os.UserCacheDir(); err == nil && wanted != "0" {
+			port := agent.Addr().(*net.TCPAddr).Port
+			address = filepath.Join(folder, "agent-identity-endtoend", fmt.Sprintf("agent-%d.db", port))
+		}
+	}
+	memory, err := store.Open(address, "agent-identity-endtoend/agent/")
+	if err != nil {
+		return nil, fmt.Errorf("-store: %w", err)
+	}
+	return memory, nil
 }
 
 func (a *app) newModel() (llm.Model, error) {
@@ -258,6 +282,9 @@ func (a *app) stopServers() error {
 	}
 	if a.mcp != nil {
 		a.mcp.Close()
+	}
+	if a.memory != nil {
+		errs = append(errs, a.memory.Close())
 	}
 	if a.cloud != nil {
 		if err := a.cloud.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {

@@ -26,6 +26,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/agent-identity/agent-identity-go/identity/identitytest"
 )
 
 func main() {
@@ -59,8 +61,9 @@ func command(ctx context.Context, args []string, out, logOut io.Writer) error {
 type options struct {
 	agentAddr, backendAddr, cloudAddr string
 	logLevel                          slog.Level
-	model                             string
+	model, store                      string
 	consentTimeout                    time.Duration
+	users                             []identitytest.User // nil: alice and bob
 }
 
 func parse(args []string, out io.Writer) (options, error) {
@@ -72,6 +75,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&o.cloudAddr, "cloud-addr", "127.0.0.1:0", "simulated local cloud, loopback `host:port`")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` logged: debug, info, warn or error")
 	flags.StringVar(&o.model, "model", simulatedModel, "`name` of the model: \""+simulatedModel+"\", or one of DashScope such as qwen3-max, which needs DASHSCOPE_API_KEY")
+	flags.StringVar(&o.store, "store", "", "where the agent keeps conversations: `path` of a file, redis://host:port/0, or memory: (default a file in the user's cache folder, named after the agent's port; in memory where that port is 0)")
 	flags.DurationVar(&o.consentTimeout, "consent-timeout", 3*time.Minute, "how long a tool waits for the user's consent")
 	flags.Usage = func() {
 		fmt.Fprintf(out, "Usage: endtoend [flags]\n       endtoend cloud [flags]\n\nRuns the local cloud, the agent, the backend and the web page on this machine; or the local cloud alone.\n\nFlags:\n")

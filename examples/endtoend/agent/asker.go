@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type askerKey struct{}
 // and later how the waiting ended.
 type asker struct {
 	stream answerStream
+	links  bool // see admitted
 	call   llm.ToolCall
 	timer  *time.Timer // ends the call
 
@@ -49,6 +51,12 @@ func (k *asker) ask(a credentials.Authorization) error {
 	k.mu.Lock()
 	k.asked = append(k.asked, event)
 	k.mu.Unlock()
+	if k.links {
+		text := fmt.Sprintf("%s needs your authorization. Open this link to go on: %s", k.call.Name, a.URL)
+		if err := k.stream.Notice(text); err != nil {
+			return err
+		}
+	}
 	return k.stream.Authorization(event)
 }
 

@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/agent-identity/agent-identity-go/credentials"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/internal/randid"
 	"github.com/agent-identity/agent-identity-go/llm"
 	"github.com/agent-identity/agent-identity-go/tools"
@@ -30,16 +28,13 @@ const (
 	toolTimeout = 2 * time.Minute
 	// maxToolText bounds one tool's result, in bytes.
 	maxToolText = 32 << 10
-
-	memoryLife = 24 * time.Hour
-	// maxMemory bounds what is kept of a conversation, in messages.
-	maxMemory = 60
 )
 
 // run is one answer.
 type run struct {
 	server *Server
 	stream answerStream
+	links  bool // see admitted
 	log    *slog.Logger
 }
 
@@ -54,7 +49,7 @@ func (r *run) answer(ctx context.Context, key string, turns []protocol.Turn) err
 		turns = turns[len(turns)-1:] // the rest is known
 	}
 	for _, t := range turns {
-		history = append(history, llm.Message{Role: llm.Role(t.Role), Content: t.Text})
+		history = append(history, llm.Message{Role: llm.Role(t.Role), Content: t.Text, Images: t.Images})
 	}
 	for round := 0; ; round++ {
 		req := &llm.Request{Messages: append([]llm.Message{{Role: llm.RoleSystem, Content: systemPrompt}}, history...)}
@@ -159,7 +154,7 @@ func (r *run) callTool(ctx context.Context, set *tools.Set, c llm.ToolCall) stri
 	defer cancel(nil)
 	timer := time.AfterFunc(toolTimeout, func() { cancel(errToolTimeout) })
 	defer timer.Stop()
-	asker := &asker{stream: r.stream, call: c, timer: timer}
+	asker := &asker{stream: r.stream, links: r.links, call: c, timer: timer}
 	text, err := set.Call(context.WithValue(ctx, askerKey{}, asker), c.Name, c.Arguments)
 	if err != nil && context.Cause(ctx) == errToolTimeout {
 		err = errToolTimeout
@@ -195,38 +190,4 @@ func toolError(err error) string {
 		text = text[:2<<10] + "…"
 	}
 	return "Error: " + text
-}
-
-func (r *run) recall(ctx context.Context, key string) ([]llm.Message, error) {
-	b, err := r.server.cfg.Store.Get(ctx, key)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the conversation: %w", err)
-	}
-	var history []llm.Message
-	if err := json.Unmarshal(b, &history); err != nil {
-		return nil, fmt.Errorf("reading the conversation: %w", err)
-	}
-	return history, nil
-}
-
-// remember keeps the end of the conversation, from a message of the user on,
-// so that no tool's result is kept without its call.
-func (r *run) remember(ctx context.Context, key string, history []llm.Message) error {
-	for start := max(0, len(history)-maxMemory); start < len(history); start++ {
-		if history[start].Role == llm.RoleUser {
-			history = history[start:]
-			break
-		}
-	}
-	b, err := json.Marshal(history)
-	if err != nil {
-		return fmt.Errorf("keeping the conversation: %w", err)
-	}
-	if err := r.server.cfg.Store.Put(ctx, key, b, memoryLife); err != nil {
-		return fmt.Errorf("keeping the conversation: %w", err)
-	}
-	return nil
 }

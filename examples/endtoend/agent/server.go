@@ -111,6 +111,7 @@ type answerStream interface {
 	ToolCalls(calls []protocol.ToolCall) error
 	ToolOutput(callID, name, text string) error
 	Authorization(a protocol.Authorization) error
+	Notice(text string) error
 	Complete() error
 	Fail(e protocol.Error) error
 }
@@ -176,6 +177,7 @@ type admitted struct {
 	sessionID string
 	caller    identity.Caller
 	turns     []protocol.Turn
+	links     bool // links for consent are written as messages, too
 }
 
 // admit checks a request and takes its chat, or answers with what is wrong.
@@ -204,7 +206,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, req *protocol.Req
 		return a, false
 	}
 	a = admitted{
-		key: memoryKey(user, req.SessionID), sessionID: req.SessionID, turns: turns,
+		key: memoryKey(user, req.SessionID), sessionID: req.SessionID, turns: turns, links: !req.ReadsAuthorization(),
 		caller: identity.Caller{UserToken: identity.NewSecret(req.UserID), State: req.SessionID},
 	}
 	if !s.enter(a.key) {
@@ -219,7 +221,7 @@ func (s *Server) answer(ctx context.Context, a admitted, stream answerStream) er
 	running, cancel := context.WithCancel(identity.NewContext(ctx, a.caller))
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
-	run := &run{server: s, stream: stream, log: s.log(ctx).With("session_id", a.sessionID)}
+	run := &run{server: s, stream: stream, links: a.links, log: s.log(ctx).With("session_id", a.sessionID)}
 	err := run.answer(running, a.key, a.turns)
 	s.finish(ctx, run, err)
 	return err
@@ -258,6 +260,7 @@ func explain(err error, requestID string) protocol.Error {
 		{llm.ErrThrottled, "MODEL_THROTTLED", "The model service is busy. Please try again in a minute. "},
 		{llm.ErrBilling, "MODEL_QUOTA_EXCEEDED", "The model account has no quota left. "},
 		{llm.ErrContentBlocked, "MODEL_CONTENT_BLOCKED", "The model service refused the content. "},
+		{llm.ErrNoImages, "MODEL_SEES_NO_IMAGES", "The configured model sees no images: ask in words, or configure one that does, such as qwen3-vl-plus. "},
 		{llm.ErrInvalidRequest, "MODEL_INVALID_REQUEST", "The model service did not accept the request. "},
 		{llm.ErrUnavailable, "MODEL_UNAVAILABLE", "The model service failed. Please try again. "},
 	} {

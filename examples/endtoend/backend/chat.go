@@ -37,6 +37,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Input     []json.RawMessage `json:"input"`
 		SessionID json.RawMessage   `json:"session_id"`
+		Accept    []string          `json:"accept_events"`
 	}
 	if !web.ReadJSON(w, r, maxChatBody, &body) {
 		return
@@ -58,7 +59,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		web.Fail(w, http.StatusUnprocessableEntity, "session_id: want 1 to 128 letters, digits and . _ : @ -")
 		return
 	}
-	upstream, err := json.Marshal(map[string]any{"input": body.Input, "session_id": chatID, "user_id": in.IDToken})
+	upstream, err := json.Marshal(map[string]any{"input": body.Input, "session_id": chatID, "user_id": in.IDToken, "accept_events": body.Accept})
 	if err != nil {
 		web.Fail(w, http.StatusUnprocessableEntity, "input: not readable")
 		return

@@ -21,6 +21,8 @@ type ChatRequest struct {
 	Model    string        `json:"model"`
 	Stream   bool          `json:"stream"`
 	Messages []ChatMessage `json:"messages"`
+	// AcceptEvents is that of [Request].
+	AcceptEvents []string `json:"accept_events"`
 }
 
 // ChatMessage is one message: its content is a text or a list of parts.
@@ -34,7 +36,7 @@ const SessionHeader = "X-App-Custom-Session-Id"
 
 // Request is the same request in the agent's own form.
 func (r *ChatRequest) Request() (*Request, error) {
-	out := &Request{}
+	out := &Request{AcceptEvents: r.AcceptEvents}
 	for i, m := range r.Messages {
 		in := Input{Role: m.Role, Type: TypeMessage}
 		var text string
@@ -184,6 +186,13 @@ func (s *ChatStream) ToolCalls(calls []ToolCall) error {
 
 // ToolOutput writes nothing: chat completions have no place for it.
 func (s *ChatStream) ToolOutput(string, string, string) error { return s.CloseText() }
+
+// Notice writes text that is no part of the answer.
+func (s *ChatStream) Notice(text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.send(chatDelta{Role: "assistant", Content: text + "\n\n"}, "", nil, nil)
+}
 
 // Authorization writes that a tool waits for consent, or no longer does.
 func (s *ChatStream) Authorization(a Authorization) error {

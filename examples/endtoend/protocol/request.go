@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +17,15 @@ type Request struct {
 	Input     []Input `json:"input"`
 	SessionID string  `json:"session_id"`
 	UserID    string  `json:"user_id"` // the user's ID token
+	// AcceptEvents are the added kinds of events that the client understands.
+	// One that does not name "authorization" gets the links for consent as
+	// messages, too, as the original sends them.
+	AcceptEvents []string `json:"accept_events"`
+}
+
+// ReadsAuthorization reports whether the client shows authorization events.
+func (r *Request) ReadsAuthorization() bool {
+	return slices.Contains(r.AcceptEvents, ObjectAuthorization)
 }
 
 // Input is one message of a request.
@@ -26,19 +37,35 @@ type Input struct {
 
 // InputPart is a part of an input message.
 type InputPart struct {
-	Type string  `json:"type"`
-	Text *string `json:"text"`
+	Type     string   `json:"type"`
+	Text     *string  `json:"text"`
+	ImageURL imageURL `json:"image_url"`
+}
+
+// imageURL is an image's address. Chat completions have it within an object.
+type imageURL string
+
+func (u *imageURL) UnmarshalJSON(b []byte) error {
+	var object struct {
+		URL string `json:"url"`
+	}
+	if err := json.Unmarshal(b, &object); err == nil {
+		*u = imageURL(object.URL)
+		return nil
+	}
+	return json.Unmarshal(b, (*string)(u))
 }
 
 // Turn is a message that a request may add to a conversation.
 type Turn struct {
-	Role string // user or assistant
-	Text string
+	Role   string // user or assistant
+	Text   string
+	Images []string // addresses, or data: URLs; the user's only
 }
 
 // Turns returns the conversation that the request carries; the last turn is
-// the user's question. Only text of the user and the assistant is taken: a
-// client can set neither the system's instructions nor a tool's result.
+// the user's question. Only text of the user and the assistant is taken,
+// and images of the user: a client can set neither the system's instructions nor a tool's result.
 //
 // The original page sends its whole history as JSON text within one message;
 // of that, the last message counts, since the agent remembers the rest.
@@ -58,22 +85,34 @@ func (r *Request) Turns() ([]Turn, error) {
 			}
 			return nil, fmt.Errorf("input[%d].role: want user or assistant, not %.40q", i, role)
 		}
-		var texts []string
+		var texts, images []string
 		for j, part := range in.Content {
-			if part.Type != "text" || part.Text == nil {
-				return nil, fmt.Errorf("input[%d].content[%d]: want {\"type\":\"text\",\"text\":…}; other content is not supported", i, j)
+			switch {
+			case part.Type == "text" && part.Text != nil:
+				texts = append(texts, *part.Text)
+			case (part.Type == "image" || part.Type == "image_url") && role == "user" && isImage(string(part.ImageURL)):
+				images = append(images, string(part.ImageURL))
+			default:
+				return nil, fmt.Errorf("input[%d].content[%d]: want {\"type\":\"text\",\"text\":…}, or of the user {\"type\":\"image\",\"image_url\":…} with an http address or a data: URL of an image; other content is not supported", i, j)
 			}
-			texts = append(texts, *part.Text)
 		}
 		text := strings.TrimSpace(unwrap(strings.Join(texts, "\n")))
-		if text != "" {
-			turns = append(turns, Turn{role, text})
+		if text != "" || images != nil {
+			turns = append(turns, Turn{role, text, images})
 		}
 	}
 	if len(turns) == 0 || turns[len(turns)-1].Role != "user" {
-		return nil, errors.New("input: want a list that ends with a message of the user that has text")
+		return nil, errors.New("input: want a list that ends with a message of the user that has text or an image")
 	}
 	return turns, nil
+}
+
+func isImage(address string) bool {
+	if strings.HasPrefix(address, "data:image/") {
+		return true
+	}
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http")
 }
 
 // unwrap takes the last message out of the history that the original page

@@ -196,6 +196,24 @@ func (s *Stream) Authorization(a Authorization) error {
 	return s.err
 }
 
+// Notice writes a message that is no part of the answer, and so never completed,
+// as the original writes the links for consent.
+func (s *Stream) Notice(text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errEnded
+	}
+	m := newMessage(TypeMessage, "assistant")
+	m.SequenceNumber = s.next()
+	s.send(m)
+	seq := s.next()
+	s.send(Content{
+		SequenceNumber: &seq, Status: new(StatusInProgress), Type: "text", Index: new(0), Delta: new(true), MsgID: new(m.ID), Text: text,
+	})
+	return s.err
+}
+
 // Complete closes the answer.
 func (s *Stream) Complete() error {
 	s.mu.Lock()

@@ -5,71 +5,215 @@ package store
 import (
 	"context"
 	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestMemory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx := t.Context()
-		m := NewMemory(100)
-		_, err := m.Get(ctx, "k")
-		require.ErrorIs(t, err, ErrNotFound)
-
-		value := []byte("v")
-		require.NoError(t, m.Put(ctx, "k", value, time.Minute))
-		value[0] = 'x'
-		got, err := m.Get(ctx, "k")
-		require.NoError(t, err)
-		require.Equal(t, "v", string(got))
-		got[0] = 'x'
-		got, err = m.Get(ctx, "k")
-		require.NoError(t, err)
-		require.Equal(t, "v", string(got), "values are copied")
-
-		absent, err := m.PutIfAbsent(ctx, "k", []byte("w"), time.Minute)
-		require.NoError(t, err)
-		require.False(t, absent)
-		time.Sleep(time.Minute)
-		_, err = m.Get(ctx, "k")
-		require.ErrorIs(t, err, ErrNotFound, "entries end by themselves")
-		absent, err = m.PutIfAbsent(ctx, "k", []byte("w"), time.Minute)
-		require.NoError(t, err)
-		require.True(t, absent)
-
-		var taken atomic.Int32
-		var wg sync.WaitGroup
-		for range 50 {
-			wg.Go(func() {
-				if _, err := m.Take(ctx, "k"); err == nil {
-					taken.Add(1)
-				}
-			})
+// startRedis starts a real Redis of its own on loopback.
+func startRedis(t *testing.T) (address string, stop func()) {
+	t.Helper()
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		if os.Getenv("CI_REDIS") != "" {
+			t.Fatal("redis-server is not installed")
 		}
-		wg.Wait()
-		require.Equal(t, int32(1), taken.Load(), "only one gets it")
-
-		require.NoError(t, m.Put(ctx, "d", nil, time.Minute))
-		require.NoError(t, m.Delete(ctx, "d"))
-		require.NoError(t, m.Delete(ctx, "d"))
-		_, err = m.Get(ctx, "d")
-		require.ErrorIs(t, err, ErrNotFound)
-
-		for i := range 1000 {
-			require.NoError(t, m.Put(ctx, fmt.Sprint(i), []byte("v"), time.Hour))
+		t.Skip("redis-server is not installed; with it, the store of replicas is tested, too")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	host := l.Addr().String()
+	_, port, _ := net.SplitHostPort(host)
+	require.NoError(t, l.Close())
+	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	require.NoError(t, cmd.Start())
+	stop = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(stop)
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", host)
+		if err == nil {
+			_ = c.Close()
 		}
-		require.Len(t, m.entries, 100)
-		_, err = m.Get(ctx, "999")
-		require.NoError(t, err)
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	return "redis://" + host + "/0", stop
+}
 
-		ended, cancel := context.WithCancel(ctx)
-		cancel()
-		_, err = m.Get(ended, "999")
-		require.ErrorIs(t, err, context.Canceled)
-	})
+func TestStores(t *testing.T) {
+	for name, address := range map[string]func(t *testing.T) string{
+		"memory": func(*testing.T) string { return "memory:" },
+		"file":   func(t *testing.T) string { return filepath.Join(t.TempDir(), "new folder", "store.db") },
+		"redis":  func(t *testing.T) string { a, _ := startRedis(t); return a },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := Open(address(t), "test/")
+			require.NoError(t, err)
+			defer s.Close()
+			contract(t, s)
+		})
+	}
+}
+
+// contract is what each store must do.
+func contract(t *testing.T, s Store) {
+	ctx := t.Context()
+	_, err := s.Get(ctx, "k")
+	require.ErrorIs(t, err, ErrNotFound)
+	_, err = s.Take(ctx, "k")
+	require.ErrorIs(t, err, ErrNotFound)
+
+	value := []byte("v\x00\xff")
+	require.NoError(t, s.Put(ctx, "k", value, time.Minute))
+	value[0] = 'x'
+	got, err := s.Get(ctx, "k")
+	require.NoError(t, err)
+	require.Equal(t, "v\x00\xff", string(got), "values are copied")
+	absent, err := s.PutIfAbsent(ctx, "k", []byte("w"), time.Minute)
+	require.NoError(t, err)
+	require.False(t, absent)
+
+	require.NoError(t, s.Put(ctx, "short", []byte("v"), 50*time.Millisecond))
+	require.Eventually(t, func() bool { _, err := s.Get(ctx, "short"); return err != nil }, 5*time.Second, 10*time.Millisecond, "entries end by themselves")
+	absent, err = s.PutIfAbsent(ctx, "short", []byte("w"), time.Minute)
+	require.NoError(t, err)
+	require.True(t, absent)
+
+	var taken, put atomic.Int32
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := s.Take(ctx, "k"); err == nil {
+				taken.Add(1)
+			}
+			if ok, err := s.PutIfAbsent(ctx, "once", nil, time.Minute); err == nil && ok {
+				put.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, int32(1), taken.Load(), "only one gets it")
+	require.Equal(t, int32(1), put.Load(), "only one puts it")
+	got, err = s.Get(ctx, "once")
+	require.NoError(t, err)
+	require.Empty(t, got)
+	require.NoError(t, s.Delete(ctx, "once"))
+	require.NoError(t, s.Delete(ctx, "once"))
+	_, err = s.Get(ctx, "once")
+	require.ErrorIs(t, err, ErrNotFound)
+
+	// Lists.
+	list, err := s.List(ctx, "l")
+	require.NoError(t, err)
+	require.Empty(t, list)
+	for i := range 3 {
+		require.NoError(t, s.Append(ctx, "l", []byte{byte(i), 0xff}, time.Minute))
+	}
+	want := [][]byte{{0, 0xff}, {1, 0xff}, {2, 0xff}}
+	list, err = s.List(ctx, "l")
+	require.NoError(t, err)
+	require.Equal(t, want, list)
+	taken.Store(0)
+	for range 20 {
+		wg.Go(func() {
+			if list, err := s.TakeAll(ctx, "l"); err == nil && len(list) == 3 {
+				taken.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, int32(1), taken.Load(), "only one gets the list")
+
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = s.Get(ended, "short")
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, s.Put(ended, "short", nil, time.Minute), context.Canceled)
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	m := NewMemory(100)
+	for i := range 1000 {
+		require.NoError(t, m.Put(t.Context(), fmt.Sprint(i), []byte("v"), time.Hour))
+	}
+	require.Len(t, m.entries, 100)
+	_, err := m.Get(t.Context(), "999")
+	require.NoError(t, err)
+}
+
+func TestFileSurvives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	f, err := OpenFile(path)
+	require.NoError(t, err)
+	require.NoError(t, f.Put(t.Context(), "long", []byte("v"), time.Hour))
+	require.NoError(t, f.Put(t.Context(), "short", []byte("v"), time.Millisecond))
+	_, err = OpenFile(path)
+	require.ErrorContains(t, err, "open in another process")
+	require.NoError(t, f.Close())
+	require.Error(t, f.Put(t.Context(), "late", nil, time.Hour))
+
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Zero(t, info.Mode().Perm()&0o077, "only this user may read it")
+	time.Sleep(2 * time.Millisecond)
+	f, err = OpenFile(path)
+	require.NoError(t, err)
+	defer f.Close()
+	got, err := f.Get(t.Context(), "long")
+	require.NoError(t, err)
+	require.Equal(t, "v", string(got))
+}
+
+func TestWrongAddresses(t *testing.T) {
+	for address, want := range map[string]string{
+		"":                                "want redis://",
+		"redis://user:hunter2@host:x/0":   "not of the form",
+		"redis://user:hunter2@host/zero?": "not of the form",
+	} {
+		_, err := Open(address, "")
+		require.ErrorContains(t, err, want, address)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+	damaged := filepath.Join(t.TempDir(), "notes.txt")
+	require.NoError(t, os.WriteFile(damaged, []byte("this is no store, and stays as it is"), 0o600))
+	_, err := OpenFile(damaged)
+	require.ErrorContains(t, err, "if it is no store, move it away")
+	b, err := os.ReadFile(damaged)
+	require.NoError(t, err)
+	require.Equal(t, "this is no store, and stays as it is", string(b))
+}
+
+// A wake-up told through one client is heard through another; an outage is an
+// error.
+func TestRedisNotifiesAndFails(t *testing.T) {
+	address, stop := startRedis(t)
+	one, err := OpenRedis(address, "test/")
+	require.NoError(t, err)
+	defer one.Close()
+	other, err := OpenRedis(address, "test/")
+	require.NoError(t, err)
+	defer other.Close()
+	heard := make(chan string, 100)
+	ended := make(chan error, 1)
+	go func() { ended <- other.Listen(t.Context(), func(topic string) { heard <- topic }) }()
+	require.Eventually(t, func() bool {
+		require.NoError(t, one.Notify(t.Context(), "topic"))
+		select {
+		case topic := <-heard:
+			return topic == "topic"
+		default:
+			return false
+		}
+	}, 10*time.Second, 10*time.Millisecond)
+	stop()
+	_, err = one.Get(t.Context(), "k")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, ErrNotFound)
+	require.Error(t, <-ended)
 }

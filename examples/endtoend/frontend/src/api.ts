@@ -74,7 +74,7 @@ export async function* chat(user: User, chatID: string, text: string, signal: Ab
     method: "POST",
     signal,
     headers: { "Content-Type": "application/json", "SESSION-ID": user.session_id },
-    body: JSON.stringify({ session_id: chatID, input: [{ role: "user", content: [{ type: "text", text }] }] }),
+    body: JSON.stringify({ session_id: chatID, accept_events: ["authorization"], input: [{ role: "user", content: [{ type: "text", text }] }] }),
   });
   if (response.status === 401) throw new LoginError();
   if (!response.ok || !response.body) throw new Error(await detail(response));
