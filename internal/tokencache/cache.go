@@ -89,7 +89,7 @@ type shard[K comparable, V any] struct {
 
 	mu      sync.Mutex // guards the rest
 	closed  bool
-	entries map[K]*entry[K, V]
+	entries map[uint64]*entry[K, V] // by the key's hash, see find
 	recent  order[K, V]
 	owned   map[uint64]int
 	loads   map[K]*call[V]
@@ -136,7 +136,7 @@ func New[K comparable, V any](cfg Config[K]) *Cache[K, V] {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.limit, s.ownerLimit, s.owner, s.clock = cfg.MaxEntries/n, cfg.MaxPerOwner, cfg.Owner, &c.clock
-		s.entries = make(map[K]*entry[K, V])
+		s.entries = make(map[uint64]*entry[K, V])
 		s.owned = make(map[uint64]int)
 		s.loads = make(map[K]*call[V])
 		s.refused = make(map[K]refusal)
@@ -150,25 +150,29 @@ func setDefault[T ~int | ~int64](v *T, otherwise T) {
 	}
 }
 
-// shard finds the shard of a key. An owner's keys share one, so that its bound
-// is exact.
-func (c *Cache[K, V]) shard(key K) *shard[K, V] {
+// hash stands for a key in the map of its shard.
+func (c *Cache[K, V]) hash(key K) uint64 { return maphash.Comparable(c.seed, key) }
+
+// shard finds the shard of a key, whose hash is given. An owner's keys share
+// one, so that its bound is exact.
+func (c *Cache[K, V]) shard(key K, hash uint64) *shard[K, V] {
 	switch {
 	case len(c.shards) == 1:
 		return &c.shards[0]
 	case c.cfg.Owner != nil:
 		return &c.shards[c.cfg.Owner(key)%shardCount]
 	}
-	return &c.shards[maphash.Comparable(c.seed, key)%shardCount]
+	return &c.shards[hash%shardCount]
 }
 
 // Lookup returns the value kept under key if it is fresh: alive, and not to be
 // renewed. It is the part of [Cache.Get] that needs no load.
 func (c *Cache[K, V]) Lookup(key K) (V, bool) {
 	now := c.clock.now()
-	s := c.shard(key)
+	hash := c.hash(key)
+	s := c.shard(key, hash)
 	s.mu.Lock()
-	if e := s.entries[key]; e != nil && !s.closed && !s.dead(e, now) && !e.due(now) {
+	if e := s.find(key, hash); e != nil && !s.closed && !s.dead(e, now) && !e.due(now) {
 		value := s.hit(e, now)
 		s.mu.Unlock()
 		return value, true
@@ -190,14 +194,15 @@ func (c *Cache[K, V]) Lookup(key K) (V, bool) {
 func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context) (V, time.Time, error)) (V, error) {
 	var zero V
 	now := c.clock.now()
-	s := c.shard(key)
+	hash := c.hash(key)
+	s := c.shard(key, hash)
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return zero, ErrClosed
 	}
 	var old *entry[K, V] // alive, but late
-	if e := s.entries[key]; e != nil {
+	if e := s.find(key, hash); e != nil {
 		switch {
 		case s.dead(e, now):
 			s.remove(e)
@@ -339,7 +344,7 @@ func (c *Cache[K, V]) run(ctx context.Context, s *shard[K, V], key K, l *call[V]
 		s.insert(c.newEntry(key, l.value, expires), now)
 	case l.err != nil && !isExpected(l.err):
 		s.stats.Failed++
-		s.failed(key, l.err, now)
+		s.failed(key, c.hash(key), l.err, now)
 	}
 	s.mu.Unlock()
 	close(l.done)

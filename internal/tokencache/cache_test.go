@@ -307,3 +307,34 @@ func BenchmarkHit(b *testing.B) {
 		})
 	}
 }
+
+// Should two keys ever have the same hash, neither gets the other's value: the
+// later one replaces the other.
+func TestTwoKeysOfOneHash(t *testing.T) {
+	c := New[string, string](Config[string]{})
+	defer c.Close()
+	loads := 0
+	get := func(key string) string {
+		v, err := c.Get(t.Context(), key, func(context.Context) (string, time.Time, error) {
+			loads++
+			return "value of " + key, time.Now().Add(time.Hour), nil
+		})
+		require.NoError(t, err)
+		return v
+	}
+	require.Equal(t, "value of a", get("a"))
+	from, to := c.shard("a", c.hash("a")), c.shard("b", c.hash("b"))
+	e := from.entries[c.hash("a")]
+	from.remove(e)
+	e.hash = c.hash("b") // as if it were b's, too
+	to.insert(e, c.clock.now())
+
+	_, ok := c.Lookup("b")
+	require.False(t, ok)
+	require.False(t, c.Drop("b", func(string) bool { return true }))
+	require.Equal(t, "value of b", get("b"))
+	require.Equal(t, 2, loads)
+	require.Equal(t, 1, c.Len())
+	require.Equal(t, "value of b", get("b"))
+	require.Equal(t, 2, loads)
+}

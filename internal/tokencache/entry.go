@@ -11,18 +11,18 @@ import (
 // entry is one value. Only its place in the order of use, and when it is to be
 // renewed, change.
 type entry[K comparable, V any] struct {
+	// What a hit looks at stands together. All times are by clock.now, but
+	// wall, which is by clock.wall.
+	key   K
 	value V
-
-	// All times are by clock.now, but wall, which is by clock.wall. What a hit
-	// looks at stands together.
 	wall  int64 // expiry by the wall clock
 	mono  int64 // expiry by the monotonic clock
 	early int64 // from here on it is renewed
-	retry int64 // not before this is a failed renewal tried again
 	used  int64 // when it was last moved to the front
-	late  int64 // from here on callers wait for the renewal
 
-	key        K
+	retry      int64 // not before this is a failed renewal tried again
+	late       int64 // from here on callers wait for the renewal
+	hash       uint64
 	failures   int  // renewals that failed in a row
 	dropped    bool // taken out of the cache
 	prev, next *entry[K, V]
@@ -36,7 +36,7 @@ func (c *Cache[K, V]) newEntry(key K, value V, expires time.Time) *entry[K, V] {
 	life := expires.Round(0).Sub(now.Round(0))
 	mono := c.clock.at(now) + int64(life)
 	e := &entry[K, V]{
-		key: key, value: value, wall: c.clock.wallAt(expires), mono: mono,
+		hash: c.hash(key), key: key, value: value, wall: c.clock.wallAt(expires), mono: mono,
 		early: math.MaxInt64, late: math.MaxInt64, used: c.clock.at(now),
 	}
 	if c.cfg.Early == nil {
@@ -57,6 +57,16 @@ func (s *shard[K, V]) dead(e *entry[K, V], now int64) bool {
 	return now >= e.mono || s.skew.wall(s.clock, now) >= e.wall
 }
 
+// find returns the entry of a key, under s.mu, or nil. The map goes by hash alone,
+// and so is small: at many keys, waiting for memory is most of a hit's price.
+// Of two keys with the same hash the later one replaces the other.
+func (s *shard[K, V]) find(key K, hash uint64) *entry[K, V] {
+	if e := s.entries[hash]; e != nil && e.key == key {
+		return e
+	}
+	return nil
+}
+
 // hit counts a use of e and keeps the order of use, roughly: moving an entry
 // more often than once a second buys nothing.
 func (s *shard[K, V]) hit(e *entry[K, V], now int64) V {
@@ -71,10 +81,10 @@ func (s *shard[K, V]) hit(e *entry[K, V], now int64) V {
 
 // insert puts e in front, under s.mu, and makes room.
 func (s *shard[K, V]) insert(e *entry[K, V], now int64) {
-	if old := s.entries[e.key]; old != nil {
+	if old := s.entries[e.hash]; old != nil {
 		s.remove(old)
 	}
-	s.entries[e.key] = e
+	s.entries[e.hash] = e
 	s.recent.pushFront(e)
 	if s.owner != nil {
 		owner := s.owner(e.key)
@@ -109,7 +119,7 @@ func (s *shard[K, V]) evictOwned(owner uint64) {
 func (s *shard[K, V]) remove(e *entry[K, V]) {
 	e.dropped = true
 	s.recent.remove(e)
-	delete(s.entries, e.key)
+	delete(s.entries, e.hash)
 	if s.owner != nil {
 		owner := s.owner(e.key)
 		if s.owned[owner]--; s.owned[owner] == 0 {

@@ -43,7 +43,7 @@ func isExpected(err error) bool {
 
 // failed notes a load that failed, under s.mu. A value that still lives is
 // renewed later; without one, the error is remembered for a moment.
-func (s *shard[K, V]) failed(key K, err error, now int64) {
+func (s *shard[K, V]) failed(key K, hash uint64, err error, now int64) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
@@ -51,7 +51,7 @@ func (s *shard[K, V]) failed(key K, err error, now int64) {
 	if d, ok := errors.AsType[delayed](err); ok {
 		delay = d.RetryDelay()
 	}
-	if e := s.entries[key]; e != nil && !s.dead(e, now) {
+	if e := s.find(key, hash); e != nil && !s.dead(e, now) {
 		e.failures++
 		ceiling := min(backoffFirst<<min(e.failures-1, 10), backoffMost)
 		e.retry = now + int64(max(rand.N(ceiling)+time.Millisecond, delay))

@@ -6,11 +6,12 @@ package tokencache
 // it did. A newer value than the one the caller was served thus survives a
 // late complaint.
 func (c *Cache[K, V]) Drop(key K, match func(V) bool) bool {
-	s := c.shard(key)
+	hash := c.hash(key)
+	s := c.shard(key, hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.refused, key)
-	e := s.entries[key]
+	e := s.find(key, hash)
 	if e == nil || !match(e.value) {
 		return false
 	}
@@ -21,12 +22,12 @@ func (c *Cache[K, V]) Drop(key K, match func(V) bool) bool {
 // Expire makes the values of key's owner that match accepts late: the next who
 // asks waits for a renewal, and gets the old value only if that fails.
 func (c *Cache[K, V]) Expire(key K, match func(K, V) bool) {
-	s := c.shard(key)
+	s := c.shard(key, c.hash(key))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := c.clock.now()
-	for k, e := range s.entries {
-		if match(k, e.value) {
+	for _, e := range s.entries {
+		if match(e.key, e.value) {
 			e.early, e.late, e.retry = now, now, 0
 		}
 	}
@@ -40,8 +41,8 @@ func (c *Cache[K, V]) Forget(match func(K) bool) int {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		for key, e := range s.entries {
-			if match(key) {
+		for _, e := range s.entries {
+			if match(e.key) {
 				s.remove(e)
 				n++
 				s.stats.Forgotten++
