@@ -117,7 +117,7 @@ func (c *Client) AssumeRoleForWorkloadIdentity(ctx context.Context, req *AssumeR
 			AccessKeyID: cred.AccessKeyID, AccessKeySecret: cred.AccessKeySecret,
 			SecurityToken: cred.SecurityToken, Expiration: expires,
 		},
-		ServerTime:          meta.Date,
+		ServerTime:          meta.Date(),
 		Arn:                 out.AssumedRoleUser.Arn,
 		AssumedRoleID:       out.AssumedRoleUser.AssumedRoleID,
 		WorkloadIdentityArn: out.WorkloadContextInfo.WorkloadIdentityArn,

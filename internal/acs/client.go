@@ -140,8 +140,17 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 // Meta is what an answer says beside its body.
 type Meta struct {
 	RequestID string
-	// Date is the service's clock, zero if it did not say.
-	Date time.Time
+	date      string
+}
+
+// Date is the service's clock, zero if it did not say. It is parsed here,
+// because few operations ask.
+func (m Meta) Date() time.Time {
+	date, err := http.ParseTime(m.date)
+	if err != nil {
+		return time.Time{}
+	}
+	return date
 }
 
 // Call sends req, signed with what cred returns, and decodes the answer into
@@ -254,10 +263,7 @@ func readBody(resp *http.Response, limit int64) ([]byte, error) {
 }
 
 func (c *Client) decode(req *Request, resp *http.Response, body []byte, out any) (Meta, error) {
-	meta := Meta{RequestID: resp.Header.Get("X-Acs-Request-Id")}
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		meta.Date = date
-	}
+	meta := Meta{RequestID: resp.Header.Get("X-Acs-Request-Id"), date: resp.Header.Get("Date")}
 	if int64(len(body)) > c.maxResponse {
 		return meta, malformed(req, resp, fmt.Sprintf("the answer is larger than %d bytes", c.maxResponse))
 	}
@@ -322,7 +328,7 @@ func (c *Client) build(ctx context.Context, req *Request, cred Credential) (*htt
 	const nonceEnd, hashEnd = 2 * len(random), 2*len(random) + 2*sha256.Size
 	var buf [hashEnd + 32]byte
 	once := hex.AppendEncode(hex.AppendEncode(buf[:0], random[:]), sum[:])
-	once = time.Now().UTC().AppendFormat(once, "2006-01-02T15:04:05Z")
+	once = time.Now().UTC().AppendFormat(once, time.RFC3339)
 	values := string(once)
 	nonce, hash, date := values[:nonceEnd], values[nonceEnd:hashEnd], values[hashEnd:]
 

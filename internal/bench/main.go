@@ -19,14 +19,17 @@
 //     once for all 50. Warm, no call is made.
 //
 // Only the ratios compare across machines; all rows of one table come from one
-// run. Each row is measured three times, in turn with all others, and the
-// fastest counts: what else the machine does can only slow things down.
+// run. Each row is measured five times, in turn with all others. Its time is the
+// fastest, because what else the machine does can only slow things down; its
+// ratio is the median of the five rounds' ratios, so that both sides of each
+// had the same machine.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"text/tabwriter"
 
@@ -42,10 +45,10 @@ type row struct {
 var rows = []row{
 	{"uncached call, bare net/http", "", bareHTTP},
 	{"uncached call, identity.Client", "uncached call, bare net/http", ours},
-	{"uncached call, generic official client", "uncached call, bare net/http", generic},
+	{"uncached call, generic official client", "uncached call, identity.Client", generic},
 	{"cache hit, 1 user", "", hits(1, false)},
 	{"cache hit, 1,000 users", "cache hit, 1 user", hits(1000, false)},
-	{"cache hit, 100,000 users", "cache hit, 1 user", hits(100_000, false)},
+	{"cache hit, 100,000 users", "cache hit, 1,000 users", hits(100_000, false)},
 	{"cache hit, 1 user, all cores", "cache hit, 1 user", hits(1, true)},
 	{"cache hit, 1,000 users, all cores", "cache hit, 1,000 users", hits(1000, true)},
 	{"cache hit, 100,000 users, all cores", "cache hit, 100,000 users", hits(100_000, true)},
@@ -55,33 +58,41 @@ var rows = []row{
 	{"50 callers, 20 ms latency, warm (each)", "", callers(true)},
 }
 
-const rounds = 3
+const rounds = 5
 
 func main() {
 	testing.Init()
 	flag.Parse()
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "ns/op\tallocs/op\tratio\t  what\t")
-	taken, allocs := map[string]float64{}, map[string]int64{}
+	taken, allocs := map[string][]float64{}, map[string]int64{}
 	for round := range rounds {
 		for _, r := range rows {
 			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-50s", round+1, rounds, r.name)
 			result := testing.Benchmark(r.run)
-			ns := float64(result.T.Nanoseconds()) / float64(result.N)
-			if before, ok := taken[r.name]; !ok || ns < before {
-				taken[r.name], allocs[r.name] = ns, result.AllocsPerOp()
-			}
+			taken[r.name] = append(taken[r.name], float64(result.T.Nanoseconds())/float64(result.N))
+			allocs[r.name] = result.AllocsPerOp()
 		}
 	}
 	fmt.Fprintf(os.Stderr, "\r%80s\r", "")
 	for _, r := range rows {
-		ns, ratio := taken[r.name], ""
-		if base, ok := taken[r.base]; ok {
-			ratio = fmt.Sprintf("%.2f", ns/base)
+		ratio := ""
+		if r.base != "" {
+			ratio = fmt.Sprintf("%.2f", median(taken[r.name], taken[r.base]))
 		}
-		fmt.Fprintf(w, "%.0f\t%d\t%s\t  %s\t\n", ns, allocs[r.name], ratio, r.name)
+		fmt.Fprintf(w, "%.0f\t%d\t%s\t  %s\t\n", slices.Min(taken[r.name]), allocs[r.name], ratio, r.name)
 	}
 	_ = w.Flush()
+}
+
+// median is the middle one of the ratios of a to b, round by round.
+func median(a, b []float64) float64 {
+	ratios := make([]float64, len(a))
+	for i := range a {
+		ratios[i] = a[i] / b[i]
+	}
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
 }
 
 func staticCredential(b *testing.B) credentials.Credential {
