@@ -195,7 +195,7 @@ func openMemory(opts options, agent net.Listener) (store.Closer, error) {
 			address = filepath.Join(folder, "agent-identity-endtoend", fmt.Sprintf("agent-%d.db", port))
 		}
 	}
-	memory, err := store.Open(address, "agent-identity-endtoend/agent/")
+	memory, err := store.Open(address, "agent-identity-endtoend/agent/", nil)
 	if err != nil {
 		return nil, fmt.Errorf("-store: %w", err)
 	}

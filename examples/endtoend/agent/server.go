@@ -130,7 +130,7 @@ func (s *Server) process(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	defer s.leave(a.key)
+	defer a.leave()
 	events := sse.NewWriter(w)
 	defer beat(r.Context(), events)()
 	s.answer(r.Context(), a, protocol.NewStream(req.SessionID, events.Data))
@@ -156,7 +156,7 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	defer s.leave(a.key)
+	defer a.leave()
 	if !body.Stream {
 		whole := protocol.NewChatStream(body.Model, func([]byte) error { return nil })
 		if err := s.answer(r.Context(), a, whole); err != nil {
@@ -174,6 +174,8 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 // admitted is a request that may be answered.
 type admitted struct {
 	key       string
+	leave     func()          // gives the chat back
+	lost      <-chan struct{} // closed when another process may have the chat; nil if none can
 	sessionID string
 	caller    identity.Caller
 	turns     []protocol.Turn
@@ -209,8 +211,13 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, req *protocol.Req
 		key: memoryKey(user, req.SessionID), sessionID: req.SessionID, turns: turns, links: !req.ReadsAuthorization(),
 		caller: identity.Caller{UserToken: identity.NewSecret(req.UserID), State: req.SessionID},
 	}
-	if !s.enter(a.key) {
+	switch a.leave, a.lost, err = s.enter(r.Context(), a.key); {
+	case errors.Is(err, store.ErrHeld):
 		web.Fail(w, http.StatusConflict, "this chat is being answered; wait for the answer or stop it")
+		return a, false
+	case err != nil:
+		s.log(r.Context()).Error("taking the chat", "error", err)
+		web.Fail(w, http.StatusServiceUnavailable, "conversations are not available now; try again")
 		return a, false
 	}
 	return a, true
@@ -221,6 +228,15 @@ func (s *Server) answer(ctx context.Context, a admitted, stream answerStream) er
 	running, cancel := context.WithCancel(identity.NewContext(ctx, a.caller))
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
+	if a.lost != nil {
+		go func() {
+			select {
+			case <-a.lost:
+				cancel()
+			case <-running.Done():
+			}
+		}()
+	}
 	run := &run{server: s, stream: stream, links: a.links, log: s.log(ctx).With("session_id", a.sessionID)}
 	err := run.answer(running, a.key, a.turns)
 	s.finish(ctx, run, err)
@@ -299,8 +315,44 @@ func beat(ctx context.Context, events *sse.Writer) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// enter reports whether the chat was free, and takes it.
-func (s *Server) enter(key string) bool {
+// leaseLife is how long a chat stays taken after the process that answers it
+// has died.
+const leaseLife = 6 * time.Second
+
+// enter takes a chat; [store.ErrHeld] says that it is being answered. That
+// another process held it may be because it has died: that is waited for.
+func (s *Server) enter(ctx context.Context, key string) (leave func(), lost <-chan struct{}, err error) {
+	if !s.take(key) {
+		return nil, nil, store.ErrHeld
+	}
+	give := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.busy, key)
+	}
+	if !store.Shared(s.cfg.Store) {
+		return give, nil, nil
+	}
+	for begun := time.Now(); ; {
+		release, lost, err := store.Acquire(ctx, s.cfg.Store, key, leaseLife)
+		if err == nil {
+			return func() { release(); give() }, lost, nil
+		}
+		if !errors.Is(err, store.ErrHeld) || time.Since(begun) > leaseLife+time.Second {
+			give()
+			return nil, nil, err
+		}
+		select {
+		case <-time.After(leaseLife / 12):
+		case <-ctx.Done():
+			give()
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+// take reports whether the chat was free in this process, and takes it.
+func (s *Server) take(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.busy[key] {
@@ -308,12 +360,6 @@ func (s *Server) enter(key string) bool {
 	}
 	s.busy[key] = true
 	return true
-}
-
-func (s *Server) leave(key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.busy, key)
 }
 
 // memoryKey belongs to one chat of one user: whoever sends another user's chat

@@ -141,16 +141,19 @@ func (f *File) Put(ctx context.Context, key string, value []byte, ttl time.Durat
 	})
 }
 
-// PutIfAbsent implements [Store].
-func (f *File) PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (absent bool, err error) {
-	err = f.write(ctx, func(tx *bolt.Tx) error {
+// Update implements [Store].
+func (f *File) Update(ctx context.Context, key string, ttl time.Duration, change func([]byte) ([]byte, error)) error {
+	return f.write(ctx, func(tx *bolt.Tx) error {
 		b := tx.Bucket(valueBucket)
-		if absent = alive(b.Get([]byte(key))) == nil; !absent {
-			return nil
+		value, err := change(alive(b.Get([]byte(key))))
+		switch {
+		case err != nil:
+			return err
+		case value == nil:
+			return b.Delete([]byte(key))
 		}
 		return b.Put([]byte(key), entry(value, ttl))
 	})
-	return absent && err == nil, err
 }
 
 // Take implements [Store].

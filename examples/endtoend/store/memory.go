@@ -90,18 +90,28 @@ func (m *Memory) Put(ctx context.Context, key string, value []byte, ttl time.Dur
 	return nil
 }
 
-// PutIfAbsent implements [Store].
-func (m *Memory) PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
+// Update implements [Store].
+func (m *Memory) Update(ctx context.Context, key string, ttl time.Duration, change func([]byte) ([]byte, error)) error {
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.find(key); ok {
-		return false, nil
+	var old []byte
+	el, ok := m.find(key)
+	if ok {
+		old = el.Value.(*item).value
 	}
-	m.put(key, value, ttl)
-	return true, nil
+	value, err := change(old)
+	switch {
+	case err != nil:
+		return err
+	case value != nil:
+		m.put(key, value, ttl)
+	case ok:
+		m.remove(el)
+	}
+	return nil
 }
 
 // Take implements [Store].

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -65,13 +66,46 @@ func (r *Redis) Put(ctx context.Context, key string, value []byte, ttl time.Dura
 	return failed(r.client.Set(ctx, r.prefix+key, value, ttl).Err())
 }
 
-// PutIfAbsent implements [Store].
-func (r *Redis) PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
-	err := r.client.SetArgs(ctx, r.prefix+key, value, redis.SetArgs{Mode: "NX", TTL: ttl}).Err()
-	if errors.Is(err, redis.Nil) {
-		return false, nil
+// Update implements [Store], by optimistic locking (WATCH and MULTI).
+func (r *Redis) Update(ctx context.Context, key string, ttl time.Duration, change func([]byte) ([]byte, error)) error {
+	key = r.prefix + key
+	for {
+		var refused error // change's own, which is not Redis's
+		err := r.client.Watch(ctx, func(tx *redis.Tx) error {
+			old, err := tx.Get(ctx, key).Bytes()
+			if errors.Is(err, redis.Nil) {
+				old, err = nil, nil
+			}
+			if err != nil {
+				return err
+			}
+			var value []byte
+			if value, refused = change(old); refused != nil {
+				return refused
+			}
+			_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+				if value == nil {
+					p.Del(ctx, key)
+				} else {
+					p.Set(ctx, key, value, ttl)
+				}
+				return nil
+			})
+			return err
+		}, key)
+		switch {
+		case refused != nil:
+			return refused
+		case !errors.Is(err, redis.TxFailedErr):
+			return failed(err)
+		}
+		// Somebody else was faster. A little jitter keeps many apart.
+		select {
+		case <-time.After(rand.N(5 * time.Millisecond)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return err == nil, failed(err)
 }
 
 // Take implements [Store].
@@ -125,14 +159,18 @@ func raw(values []string) [][]byte {
 	return out
 }
 
+// wakeChannel is the same for all services: the backend tells, the agent
+// listens. Topics are no secrets.
+const wakeChannel = "agent-identity-endtoend/consent"
+
 // Notify implements [credentials.Notifier].
 func (r *Redis) Notify(ctx context.Context, topic string) error {
-	return failed(r.client.Publish(ctx, r.prefix+"consent", topic).Err())
+	return failed(r.client.Publish(ctx, wakeChannel, topic).Err())
 }
 
 // Listen implements [credentials.Notifier].
 func (r *Redis) Listen(ctx context.Context, heard func(topic string)) error {
-	sub := r.client.Subscribe(ctx, r.prefix+"consent")
+	sub := r.client.Subscribe(ctx, wakeChannel)
 	defer sub.Close()
 	for {
 		message, err := sub.ReceiveMessage(ctx)

@@ -24,8 +24,11 @@ type Store interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	// Put sets the value for ttl, which must be positive.
 	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
-	// PutIfAbsent is Put where there is no value; it reports whether it was.
-	PutIfAbsent(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error)
+	// Update changes the value in one step: change gets it, or nil if there is
+	// none, and returns the new one, or nil to delete it. The new one is kept
+	// for ttl. An error of change leaves everything as it is and is returned.
+	// change may be called more than once, and must not keep or change old.
+	Update(ctx context.Context, key string, ttl time.Duration, change func(old []byte) ([]byte, error)) error
 	// Take returns the value and deletes it, in one step: of several callers
 	// only one gets it. The others get [ErrNotFound].
 	Take(ctx context.Context, key string) ([]byte, error)
@@ -45,16 +48,42 @@ type Closer interface {
 // Open opens the store that address names: redis://host:port/db (rediss:// with
 // TLS) with keys that begin with prefix, "memory:" for one that ends with the
 // process, or else the path of a file, see [OpenFile].
-func Open(address, prefix string) (Closer, error) {
+//
+// What leaves the process is sealed with key, see [Seal]. Redis needs one; for a
+// file it is made where there is none, in a file beside it that ends in ".key".
+func Open(address, prefix string, key []byte) (Closer, error) {
 	switch {
 	case address == "":
 		return nil, errors.New("store: want redis://host:port/0, memory: or the path of a file")
 	case address == "memory:":
 		return closer{NewMemory(10_000)}, nil
 	case strings.HasPrefix(address, "redis://"), strings.HasPrefix(address, "rediss://"):
-		return OpenRedis(address, prefix)
+		if key == nil {
+			return nil, errors.New("store: Redis needs a key that all replicas share, to keep secrets sealed; make one with: openssl rand -base64 32")
+		}
+		r, err := OpenRedis(address, prefix)
+		if err != nil {
+			return nil, err
+		}
+		return Seal(r, key)
 	}
-	return OpenFile(address)
+	if key == nil {
+		var err error
+		if key, err = keyFile(address + ".key"); err != nil {
+			return nil, err
+		}
+	}
+	f, err := OpenFile(address)
+	if err != nil {
+		return nil, err
+	}
+	return Seal(f, key)
+}
+
+// Shared reports whether other processes may use the same store.
+func Shared(s Store) bool {
+	_, ok := s.(credentials.Notifier)
+	return ok
 }
 
 type closer struct{ *Memory }

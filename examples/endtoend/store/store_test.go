@@ -3,7 +3,9 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -53,7 +55,7 @@ func TestStores(t *testing.T) {
 		"redis":  func(t *testing.T) string { a, _ := startRedis(t); return a },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := Open(address(t), "test/")
+			s, err := Open(address(t), "test/", bytes.Repeat([]byte{7}, 32))
 			require.NoError(t, err)
 			defer s.Close()
 			contract(t, s)
@@ -75,15 +77,21 @@ func contract(t *testing.T, s Store) {
 	got, err := s.Get(ctx, "k")
 	require.NoError(t, err)
 	require.Equal(t, "v\x00\xff", string(got), "values are copied")
-	absent, err := s.PutIfAbsent(ctx, "k", []byte("w"), time.Minute)
+	refused := errors.New("refused")
+	require.ErrorIs(t, s.Update(ctx, "k", time.Minute, func(old []byte) ([]byte, error) {
+		require.Equal(t, "v\x00\xff", string(old))
+		return []byte("w"), refused
+	}), refused)
+	got, err = s.Get(ctx, "k")
 	require.NoError(t, err)
-	require.False(t, absent)
+	require.Equal(t, "v\x00\xff", string(got), "a refused change changes nothing")
 
 	require.NoError(t, s.Put(ctx, "short", []byte("v"), 50*time.Millisecond))
 	require.Eventually(t, func() bool { _, err := s.Get(ctx, "short"); return err != nil }, 5*time.Second, 10*time.Millisecond, "entries end by themselves")
-	absent, err = s.PutIfAbsent(ctx, "short", []byte("w"), time.Minute)
-	require.NoError(t, err)
-	require.True(t, absent)
+	require.NoError(t, s.Update(ctx, "short", time.Minute, func(old []byte) ([]byte, error) {
+		require.Nil(t, old, "it has ended")
+		return []byte("w"), nil
+	}))
 
 	var taken, put atomic.Int32
 	var wg sync.WaitGroup
@@ -92,21 +100,46 @@ func contract(t *testing.T, s Store) {
 			if _, err := s.Take(ctx, "k"); err == nil {
 				taken.Add(1)
 			}
-			if ok, err := s.PutIfAbsent(ctx, "once", nil, time.Minute); err == nil && ok {
+			if s.Update(ctx, "count", time.Minute, func(old []byte) ([]byte, error) { return append(bytes.Clone(old), 'x'), nil }) == nil {
 				put.Add(1)
 			}
 		})
 	}
 	wg.Wait()
 	require.Equal(t, int32(1), taken.Load(), "only one gets it")
-	require.Equal(t, int32(1), put.Load(), "only one puts it")
-	got, err = s.Get(ctx, "once")
+	require.Equal(t, int32(50), put.Load())
+	got, err = s.Get(ctx, "count")
 	require.NoError(t, err)
-	require.Empty(t, got)
-	require.NoError(t, s.Delete(ctx, "once"))
-	require.NoError(t, s.Delete(ctx, "once"))
-	_, err = s.Get(ctx, "once")
+	require.Len(t, got, 50, "no change is lost")
+	require.NoError(t, s.Put(ctx, "empty", nil, time.Minute))
+	require.NoError(t, s.Update(ctx, "empty", time.Minute, func(old []byte) ([]byte, error) {
+		require.NotNil(t, old, "empty is not absent")
+		return nil, nil
+	}))
+	_, err = s.Get(ctx, "empty")
+	require.ErrorIs(t, err, ErrNotFound, "nil deletes")
+	require.NoError(t, s.Delete(ctx, "count"))
+	require.NoError(t, s.Delete(ctx, "count"))
+	_, err = s.Get(ctx, "count")
 	require.ErrorIs(t, err, ErrNotFound)
+
+	// A lease has one holder, and is free when that lets go.
+	release, lost, err := Acquire(ctx, s, "chat", time.Second)
+	require.NoError(t, err)
+	_, _, err = Acquire(ctx, s, "chat", time.Minute)
+	require.ErrorIs(t, err, ErrHeld)
+	time.Sleep(1500 * time.Millisecond) // longer than its life: it is prolonged
+	_, _, err = Acquire(ctx, s, "chat", time.Minute)
+	require.ErrorIs(t, err, ErrHeld)
+	release()
+	release2, _, err := Acquire(ctx, s, "chat", time.Minute)
+	require.NoError(t, err)
+	release2()
+	release, lost, err = Acquire(ctx, s, "chat", 90*time.Millisecond)
+	require.NoError(t, err)
+	defer release()
+	require.NoError(t, s.Put(ctx, "lease/chat", []byte("another"), time.Minute))
+	<-lost
 
 	// Lists.
 	list, err := s.List(ctx, "l")
@@ -176,7 +209,7 @@ func TestWrongAddresses(t *testing.T) {
 		"redis://user:hunter2@host:x/0":   "not of the form",
 		"redis://user:hunter2@host/zero?": "not of the form",
 	} {
-		_, err := Open(address, "")
+		_, err := Open(address, "", make([]byte, 32))
 		require.ErrorContains(t, err, want, address)
 		require.NotContains(t, err.Error(), "hunter2")
 	}
@@ -216,4 +249,55 @@ func TestRedisNotifiesAndFails(t *testing.T) {
 	require.Error(t, err)
 	require.NotErrorIs(t, err, ErrNotFound)
 	require.Error(t, <-ended)
+}
+
+// What is written is sealed: nothing of it shows, it opens with the same key
+// only, and in its own place only.
+func TestSealed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, err := Open(path, "", nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Put(t.Context(), "k", []byte("PLANTED-secret"), time.Hour))
+	require.NoError(t, s.Append(t.Context(), "k", []byte("PLANTED-secret"), time.Hour))
+	require.NoError(t, s.Close())
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NotContains(t, string(b), "PLANTED")
+	info, err := os.Stat(path + ".key")
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	s, err = Open(path, "", nil)
+	require.NoError(t, err)
+	got, err := s.Get(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, "PLANTED-secret", string(got))
+	require.NoError(t, s.Close())
+
+	f, err := OpenFile(path)
+	require.NoError(t, err)
+	raw, err := f.Get(t.Context(), "k")
+	require.NoError(t, err)
+	require.NoError(t, f.Put(t.Context(), "other", raw, time.Hour))
+	require.NoError(t, f.Close())
+	s, err = Open(path, "", nil)
+	require.NoError(t, err)
+	_, err = s.Get(t.Context(), "other")
+	require.ErrorIs(t, err, ErrSealed, "moved")
+	require.NoError(t, s.Close())
+	s, err = Open(path, "", make([]byte, 32))
+	require.NoError(t, err)
+	defer s.Close()
+	for _, err := range []error{
+		func() error { _, err := s.Get(t.Context(), "k"); return err }(),
+		func() error { _, err := s.List(t.Context(), "k"); return err }(),
+		s.Update(t.Context(), "k", time.Hour, func([]byte) ([]byte, error) { t.Error("called"); return nil, nil }),
+	} {
+		require.ErrorIs(t, err, ErrSealed)
+	}
+
+	_, err = Open("redis://127.0.0.1:1/0", "", nil)
+	require.ErrorContains(t, err, "needs a key")
+	_, err = ParseKey("c2hvcnQ=")
+	require.ErrorContains(t, err, "32 bytes")
 }
