@@ -223,6 +223,33 @@ func (h *CallbackHandler) Asked(r *http.Request, id string) (Authorization, erro
 	return own.authorization(), nil
 }
 
+// Decline is the user's "not now": nothing is granted, the tools that wait for
+// the authorization that [CallbackHandler.Expect] named id end with
+// [ErrAuthorizationDenied], here and where the store can tell, and a return of
+// the browser is not accepted any more. The service is not told; a later call
+// asks anew. Call it for a POST of the application's own page, guarded as its
+// others are. The error is [ErrNotPending] as for [CallbackHandler.Asked].
+func (h *CallbackHandler) Decline(r *http.Request, id string) (Authorization, error) {
+	if _, err := h.Asked(r, id); err != nil {
+		return Authorization{}, err
+	}
+	login, err := h.cfg.Login(r)
+	if err != nil {
+		return Authorization{}, err
+	}
+	asked, err := decodePending(h.cfg.Store.TakeAll(r.Context(), storeKey(id)))
+	if err != nil {
+		return Authorization{}, err
+	}
+	own := login.find(asked)
+	if own == nil {
+		return Authorization{}, ErrNotPending // answered in the meantime
+	}
+	consents.decline(id)
+	h.tell(r.Context(), declined+id)
+	return own.authorization(), nil
+}
+
 // find returns what this very sign-in, of this very user, was asked.
 func (l *Login) find(asked []pending) *pending {
 	if l.ID == "" {
@@ -261,13 +288,18 @@ func (h *CallbackHandler) confirm(ctx context.Context, sessionURI string, asked 
 // notify wakes the tools that wait: here, and where the store can tell.
 func (h *CallbackHandler) notify(ctx context.Context, sessionURI string) {
 	NotifyAuthorization(sessionURI)
+	h.tell(ctx, topic(sessionURI))
+}
+
+// tell tells other processes, where the store can.
+func (h *CallbackHandler) tell(ctx context.Context, topic string) {
 	n, ok := h.cfg.Store.(Notifier)
 	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := n.Notify(ctx, topic(sessionURI)); err != nil {
+	if err := n.Notify(ctx, topic); err != nil {
 		h.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "waking other processes; they will find out by polling", slog.Any("error", err))
 	}
 }

@@ -329,6 +329,49 @@ func (b *bus) Listen(ctx context.Context, heard func(string)) error {
 	}
 }
 
+// "Not now" ends the waiting tool as refused, here and through the store, for
+// the one who was asked only, and nothing can be granted by that link any more.
+func TestDecline(t *testing.T) {
+	shared := &bus{listening: map[chan string]bool{}}
+	s := newSite(t, shared)
+	caller := s.signIn("phone", "alice")
+	s.signIn("bob's", "bob")
+	asked := make(chan credentials.Authorization, 1)
+	cfg := s.config()
+	cfg.OnAuthorization = func(_ context.Context, a credentials.Authorization) error { asked <- a; return nil }
+	done := make(chan error, 1)
+	go func() {
+		_, err := credentials.NewOAuth2Source(s.agent, cfg).Credential(identity.NewContext(t.Context(), caller))
+		done <- err
+	}()
+	a := <-asked
+	id, err := s.handler.Expect(t.Context(), s.logins["phone"], a)
+	require.NoError(t, err)
+	request := func(browser string) *http.Request {
+		r := httptest.NewRequest(http.MethodPost, "/consent/"+id+"/decline", nil)
+		r.AddCookie(&http.Cookie{Name: "session", Value: browser})
+		return r
+	}
+	for _, browser := range []string{"", "bob's"} {
+		_, err = s.handler.Decline(request(browser), id)
+		require.ErrorIs(t, err, credentials.ErrNotPending)
+	}
+	select {
+	case err := <-done:
+		t.Fatal("ended by somebody else:", err)
+	default:
+	}
+	got, err := s.handler.Decline(request("phone"), id)
+	require.NoError(t, err)
+	require.Equal(t, a.Provider, got.Provider)
+	require.ErrorIs(t, <-done, credentials.ErrAuthorizationDenied)
+	require.Equal(t, []string{"declined/" + id}, shared.told)
+	_, err = s.handler.Decline(request("phone"), id)
+	require.ErrorIs(t, err, credentials.ErrNotPending, "once")
+	back := s.decide(t, a.URL, "alice", identitytest.Allow)
+	require.Equal(t, 400, s.open("phone", back).Code, "the link is used up")
+}
+
 // A consent that was asked for through one replica is confirmed by another, and
 // of two that handle the same return only one confirms.
 func TestCallbackOnAnotherReplica(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -26,6 +27,28 @@ func (r *consentRegistry) notify(topic string) {
 	if c != nil {
 		c.notify()
 	}
+}
+
+// decline ends the waiting for a session as refused.
+func (r *consentRegistry) decline(topic string) {
+	r.mu.Lock()
+	c := r.byTopic[topic]
+	r.mu.Unlock()
+	if c != nil {
+		c.finish(OAuth2Token{}, ErrAuthorizationDenied)
+	}
+}
+
+// declined comes before the topic of a session whose user said "not now".
+const declined = "declined/"
+
+// heard does what another process told.
+func (r *consentRegistry) heard(told string) {
+	if topic, ok := strings.CutPrefix(told, declined); ok {
+		r.decline(topic)
+		return
+	}
+	r.notify(told)
 }
 
 // topic names a session between processes without giving its URI away.
@@ -56,7 +79,7 @@ func ListenAuthorizations(ctx context.Context, n Notifier) error {
 	}
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		begun := time.Now()
-		_ = n.Listen(ctx, consents.notify)
+		_ = n.Listen(ctx, consents.heard)
 		if time.Since(begun) > time.Minute {
 			pause = time.Second
 		}
