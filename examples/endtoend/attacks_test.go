@@ -128,6 +128,7 @@ func TestAnExpiredLoginIsTold(t *testing.T) {
 	a.cloud.Advance(-time.Hour + 3*time.Second)
 	b = newBrowser(t, a)
 	b.signIn("alice")
+	a.cloud.Advance(26 * time.Hour) // the refresh token has ended, too
 	require.Eventually(t, func() bool {
 		resp := b.chat(t.Context(), "hi")
 		defer resp.Body.Close()

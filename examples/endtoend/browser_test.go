@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -48,7 +47,7 @@ func newApp(t *testing.T, args ...string) (*app, *lockedBuffer) {
 	opts, err := parse(append([]string{"-agent-addr", "localhost:0", "-backend-addr", "localhost:0", "-log-level", "debug"}, args...), io.Discard)
 	require.NoError(t, err)
 	logs := &lockedBuffer{}
-	a, err := start(opts, slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: opts.logLevel})))
+	a, err := start(opts, newLog(logs, opts.logLevel, opts.logFormat))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, a.stop()) })
 	return a, logs

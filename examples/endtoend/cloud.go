@@ -14,6 +14,7 @@ import (
 
 	"github.com/alibabacloud-go/tea/tea"
 
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/settings"
 	"github.com/agent-identity/agent-identity-go/identity/identitytest"
 	"github.com/agent-identity/agent-identity-go/workload"
 )
@@ -67,26 +68,29 @@ func runCloud(ctx context.Context, o cloudOptions, out, logOut io.Writer) error 
 	if err != nil {
 		return err
 	}
+	furnish(cloud)
 	cred, err := cloud.ClientConfig().Credential.GetCredential()
 	if err != nil {
 		return errors.Join(err, cloud.Close(ctx))
 	}
+	var sample settings.Settings
+	useCloud(&sample, cloud)
 	fmt.Fprintf(out, `Simulated local cloud, not Alibaba Cloud. For a program that is to use it:
 export AGENT_IDENTITY_DATA_ENDPOINT=%[1]s
 export AGENT_IDENTITY_ENDPOINT=%[1]s
 export ALIBABA_CLOUD_ACCESS_KEY_ID=%[2]s
 export ALIBABA_CLOUD_ACCESS_KEY_SECRET=%[3]s
 export %[4]s=%[5]s
-export DASHSCOPE_HTTP_BASE_URL=%[6]s
-export DASHSCOPE_API_KEY=%[7]s
-export LOCAL_CLOUD_CONTROL_TOKEN=%[13]s
-  sign-in       issuer %[8]s, client %[9]s, users alice and bob
-  providers     API key %[10]s, OAuth2 %[11]s (scopes openid profile %[12]s)
+export LOCAL_CLOUD_CONTROL_TOKEN=%[6]s
+`, cloud.URL(), tea.StringValue(cred.AccessKeyId), tea.StringValue(cred.AccessKeySecret), workload.EnvName, identitytest.Workload,
+		cloud.ControlToken().Reveal())
+	for _, variable := range sample.Environ() {
+		fmt.Fprintln(out, "export "+variable)
+	}
+	fmt.Fprintf(out, `  sign-in       users alice and bob
   control       POST %[1]s/control/… with the token: advance, fault, script, revoke, calls (see identitytest.Server.ControlToken)
 ready %[1]s
-`, cloud.URL(), tea.StringValue(cred.AccessKeyId), tea.StringValue(cred.AccessKeySecret), workload.EnvName, identitytest.Workload,
-		cloud.ModelURL(), cloud.ModelKey().Reveal(), cloud.Issuer(), identitytest.LoginClientID,
-		identitytest.APIKeyProvider, identitytest.OAuth2Provider, identitytest.TimeScope, cloud.ControlToken().Reveal())
+`, cloud.URL())
 	<-ctx.Done()
 	fmt.Fprintln(out, "stopping")
 	closing, cancel := context.WithTimeout(context.Background(), 2*time.Second)

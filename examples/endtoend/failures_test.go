@@ -91,7 +91,7 @@ func TestRequestsThatAreWrong(t *testing.T) {
 		{"wrong session_id", `{"input":[{}],"session_id":7}`, []string{"SESSION-ID", b.handle}, 422, "session_id"},
 		{"header injection", `{"input":[{}],"session_id":"a\r\nX: y"}`, []string{"SESSION-ID", b.handle}, 422, "session_id"},
 		{"no input", `{"session_id":null}`, []string{"SESSION-ID", b.handle}, 422, "input"},
-		{"too large", `{"session_id":null,"input":["` + strings.Repeat("x", 1<<20) + `"]}`, []string{"SESSION-ID", b.handle}, 413, "too large"},
+		{"too large", `{"session_id":null,"input":["` + strings.Repeat("x", 3<<20) + `"]}`, []string{"SESSION-ID", b.handle}, 413, "too large"},
 		{"another site", chat, []string{"SESSION-ID", b.handle, "Origin", "https://evil.example.com"}, 403, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestAnUnreachableAgent(t *testing.T) {
 	a, logs := newApp(t)
 	b := newBrowser(t, a)
 	b.signIn("alice")
-	require.NoError(t, a.agentHTTP.Close())
+	require.NoError(t, a.agent.http.Close())
 	got := b.say("hello", nil)
 	require.Equal(t, protocol.StatusFailed, got.response.Status)
 	require.Equal(t, "AGENT_UNREACHABLE", got.failure.Code)

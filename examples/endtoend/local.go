@@ -9,58 +9,39 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/agent"
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/backend"
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/frontend"
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/idtoken"
-	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/settings"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
 	"github.com/agent-identity/agent-identity-go/identity"
 	"github.com/agent-identity/agent-identity-go/identity/identitytest"
-	"github.com/agent-identity/agent-identity-go/llm"
-	"github.com/agent-identity/agent-identity-go/tools/dingtalk"
-	"github.com/agent-identity/agent-identity-go/tools/mcp"
-	"github.com/agent-identity/agent-identity-go/tools/oss"
-	"github.com/agent-identity/agent-identity-go/workload"
 )
 
 // simulatedModel is the local cloud's rule-based model.
 const simulatedModel = "simulated"
-
-// How long the parts of a stop may take; together less than five seconds.
-const (
-	finishGrace = 2 * time.Second // for answers to end by themselves
-	abortGrace  = 2 * time.Second // for answers to be closed as failed
-)
 
 // app is everything that runs on this machine.
 type app struct {
 	opts options
 	log  *slog.Logger
 
-	cloud       *identitytest.Server
-	agent       *agent.Server
-	mcp         *mcp.Client
-	memory      store.Closer // the agent's conversations
-	agentHTTP   *http.Server
-	backendHTTP *http.Server
-	agentURL    string
-	backendURL  string
-	failed      chan error // a server that ended by itself
-	stopOnce    func() error
+	cloud      *identitytest.Server
+	agent      *agentService
+	backend    *backendService
+	agentURL   string
+	backendURL string
+	failed     chan error // a server that ended by itself
+	stopOnce   func() error
 }
 
 // run starts everything, prints what it started, and stops everything when ctx
 // ends.
 func run(ctx context.Context, opts options, out, logOut io.Writer) error {
-	a, err := start(opts, slog.New(slog.NewTextHandler(logOut, &slog.HandlerOptions{Level: opts.logLevel})))
+	a, err := start(opts, newLog(logOut, opts.logLevel, opts.logFormat))
 	if err != nil {
 		return err
 	}
@@ -71,6 +52,17 @@ func run(ctx context.Context, opts options, out, logOut io.Writer) error {
 		fmt.Fprintln(out, "stopping")
 	}
 	return errors.Join(err, a.stop())
+}
+
+// newLog makes the log of a process. Lines about a request have its id, also the
+// SDK's.
+func newLog(out io.Writer, level slog.Level, format string) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewTextHandler(out, opts)
+	if format == "json" {
+		h = slog.NewJSONHandler(out, opts)
+	}
+	return slog.New(web.LogHandler{Handler: h})
 }
 
 // start starts the local cloud, the agent and the backend, in this order. What
@@ -94,40 +86,66 @@ func start(opts options, log *slog.Logger) (a *app, err error) {
 		return a, err
 	}
 	defer closeUnless(&err, backendListener)
-	a.agentURL = "http://" + hostOf(agentListener)
-	if a.memory, err = openMemory(opts, agentListener); err != nil {
-		return a, err
-	}
-	if a.backendURL, err = addressOr("APP_REDIRECT_URI", "http://"+hostOf(backendListener)); err != nil {
-		return a, err
-	}
-	loginURL, err := addressOr("INBOUND_REDIRECT_URI", a.backendURL)
+	s, err := a.settings(agentListener, backendListener)
 	if err != nil {
 		return a, err
 	}
-	callbackURL := a.backendURL + "/callback"
+	a.agentURL, a.backendURL = strings.TrimSuffix(s.AgentURL, "/process"), s.BaseURL
 
 	a.cloud, err = identitytest.Start(identitytest.Config{
-		Addr: opts.cloudAddr, LoginRedirectURIs: []string{loginURL}, ReturnURLs: []string{callbackURL}, Users: opts.users, Logger: log,
+		Addr: opts.cloudAddr, LoginRedirectURIs: []string{s.RedirectURL}, ReturnURLs: []string{s.BaseURL + callbackPath}, Users: opts.users, Logger: log,
 	})
 	if err != nil {
 		return a, err
 	}
 	furnish(a.cloud)
+	useCloud(&s, a.cloud)
+	if s.Model, s.ModelKey, err = a.model(); err != nil {
+		return a, err
+	}
+	if opts.model != simulatedModel {
+		s.ModelBaseURL = strings.TrimSpace(os.Getenv("DASHSCOPE_HTTP_BASE_URL"))
+	}
 	clientConfig := a.cloud.ClientConfig() // static and local: no real credential is looked at
 	clientConfig.Logger = log
-	client, err := identity.New(clientConfig)
+	client, err := newClient(clientConfig)
 	if err != nil {
 		return a, err
 	}
-	verifier, err := idtoken.New(a.cloud.Issuer(), identitytest.LoginClientID)
+	simulated := []string{"cloud"}
+	if opts.model == simulatedModel {
+		simulated = append(simulated, "model")
+	}
+	agentSettings, backendSettings := s, s
+	agentSettings.Store = storeOr(opts.store, "agent", opts.agentAddr, agentListener)
+	backendSettings.Store = storeOr(besideOf(opts.store), "backend", opts.backendAddr, backendListener)
+	if a.agent, err = newAgentService(agentSettings, client, identitytest.Workload, log); err != nil {
+		return a, err
+	}
+	a.agent.serve(agentListener, a.failed)
+	if a.backend, err = newBackendService(backendSettings, client, simulated, log); err != nil {
+		return a, err
+	}
+	a.backend.serve(backendListener, a.failed)
+	return a, nil
+}
+
+// settings are those of a run on this machine: its own addresses, and of the
+// rest what the environment and config.yml say, the real cloud's things aside.
+func (a *app) settings(agentListener, backendListener net.Listener) (settings.Settings, error) {
+	s, unknown, err := settings.Load(os.Getenv, configFile)
 	if err != nil {
-		return a, err
+		return s, err
 	}
-	if err = a.serveAgent(agentListener, client, verifier, callbackURL); err != nil {
-		return a, err
+	warnUnknown(a.log, unknown)
+	s.AgentURL = "http://" + hostOf(agentListener) + "/process"
+	s.ConsentTimeout, s.Frontend = a.opts.consentTimeout, a.opts.frontend
+	if s.BaseURL, err = addressOr("APP_REDIRECT_URI", "http://"+hostOf(backendListener)); err != nil {
+		return s, err
 	}
-	return a, a.serveBackend(backendListener, client, verifier, loginURL)
+	s.RedirectURL, err = addressOr("INBOUND_REDIRECT_URI", s.BaseURL)
+	s.AgentToken, s.Framework = identity.Secret{}, ""
+	return s, err
 }
 
 // What the users of the local cloud have at the start.
@@ -146,104 +164,50 @@ func furnish(cloud *identitytest.Server) {
 	cloud.AddDocument(demoDocument, "# Demo document\nWrite something into it.", "alice", "bob")
 }
 
-func (a *app) serveAgent(l net.Listener, client *identity.Client, verifier *idtoken.Verifier, callbackURL string) error {
-	self, err := workload.New(workload.Config{Client: client, Name: identitytest.Workload})
-	if err != nil {
-		return err
-	}
-	set, err := agent.NewTools(agent.ToolConfig{
-		Agent: self, ServiceURL: a.cloud.URL(), CallbackURL: callbackURL, ConsentTimeout: a.opts.consentTimeout,
-		APIKeyProvider: identitytest.APIKeyProvider, OAuth2Provider: identitytest.OAuth2Provider,
-		OAuth2Scopes: []string{identitytest.TimeScope},
-		OSS: oss.Config{
-			Bucket: demoBucket, Region: demoRegion, Endpoint: func(string) string { return a.cloud.OSSEndpoint() },
-		},
-		File:     demoFile,
-		DingTalk: dingtalk.Config{Endpoint: a.cloud.DingTalkEndpoint(), Document: demoDocument}, DingTalkProvider: identitytest.DingTalkProvider,
-		DingTalkScopes: []string{"openid"},
-	})
-	if err != nil {
-		return err
-	}
-	a.mcp, err = agent.NewMCP(agent.MCPConfig{
-		Agent: self, URL: a.cloud.MCPURL(), Provider: identitytest.MCPProvider, Scopes: []string{identitytest.MCPScope},
-		CallbackURL: callbackURL, ConsentTimeout: a.opts.consentTimeout, Log: a.log.With("service", "agent"),
-	})
-	if err != nil {
-		return err
-	}
-	model, err := a.newModel()
-	if err != nil {
-		return err
-	}
-	a.agent = agent.New(agent.Config{
-		Model: model, Tools: set, Servers: []*mcp.Client{a.mcp}, Verifier: verifier, Store: a.memory, Log: a.log.With("service", "agent"),
-	})
-	a.agentHTTP = a.serve(l, a.agent)
-	return nil
+// useCloud points settings to the local cloud and what furnish put there.
+func useCloud(s *settings.Settings, cloud *identitytest.Server) {
+	s.Issuer, s.ClientID = cloud.Issuer(), identitytest.LoginClientID
+	s.ServiceURL = cloud.URL()
+	s.APIKeyProvider, s.OAuth2Provider, s.OAuth2Scopes = identitytest.APIKeyProvider, identitytest.OAuth2Provider, []string{identitytest.TimeScope}
+	s.MCPServer, s.MCPProvider, s.MCPScopes = cloud.MCPURL(), identitytest.MCPProvider, []string{identitytest.MCPScope}
+	s.Bucket, s.BucketRegion, s.BucketFile, s.OSSEndpoint = demoBucket, demoRegion, demoFile, cloud.OSSEndpoint()
+	s.DingTalkProvider, s.DingTalkEndpoint, s.Document = identitytest.DingTalkProvider, cloud.DingTalkEndpoint(), demoDocument
+	s.Model, s.ModelKey, s.ModelBaseURL = simulatedModel, cloud.ModelKey(), cloud.ModelURL()
 }
 
-// openMemory opens the store of the agent's conversations. The default file is
-// named after the agent's port: two agents of one machine do not share it.
-func openMemory(opts options, agent net.Listener) (store.Closer, error) {
-	address := opts.store
-	if address == "" {
-		address = "memory:"
-		_, wanted, _ := net.SplitHostPort(opts.agentAddr)
-		if folder, err := os.UserCacheDir(); err == nil && wanted != "0" {
-			port := agent.Addr().(*net.TCPAddr).Port
-			address = filepath.Join(folder, "agent-identity-endtoend", fmt.Sprintf("agent-%d.db", port))
-		}
-	}
-	memory, err := store.Open(address, "agent-identity-endtoend/agent/", nil)
-	if err != nil {
-		return nil, fmt.Errorf("-store: %w", err)
-	}
-	return memory, nil
-}
-
-func (a *app) newModel() (llm.Model, error) {
+// model is the model that was asked for, with its key.
+func (a *app) model() (name string, key identity.Secret, err error) {
 	if a.opts.model == simulatedModel {
-		return llm.New(llm.Config{Model: simulatedModel, BaseURL: a.cloud.ModelURL(), APIKey: llm.StaticKey(a.cloud.ModelKey())})
+		return simulatedModel, a.cloud.ModelKey(), nil
 	}
-	key := strings.TrimSpace(os.Getenv("DASHSCOPE_API_KEY"))
-	if key == "" {
-		return nil, fmt.Errorf("-model %s needs an API key of DashScope in the environment variable DASHSCOPE_API_KEY; without -model the simulated model answers", a.opts.model)
+	text := strings.TrimSpace(os.Getenv("DASHSCOPE_API_KEY"))
+	if text == "" {
+		return "", key, fmt.Errorf("-model %s needs an API key of DashScope in the environment variable DASHSCOPE_API_KEY; without -model the simulated model answers", a.opts.model)
 	}
-	return llm.New(llm.Config{
-		Model: a.opts.model, BaseURL: strings.TrimSpace(os.Getenv("DASHSCOPE_HTTP_BASE_URL")),
-		APIKey: llm.StaticKey(identity.NewSecret(key)),
-	})
+	return a.opts.model, identity.NewSecret(text), nil
 }
 
-func (a *app) serveBackend(l net.Listener, client *identity.Client, verifier *idtoken.Verifier, loginURL string) error {
-	simulated := []string{"cloud"}
-	if a.opts.model == simulatedModel {
-		simulated = append(simulated, "model")
+// storeOr is the address of a service's store: the one given, or a file named
+// after the service's port, so that two of one machine do not share it.
+func storeOr(given, service, addr string, l net.Listener) string {
+	_, wanted, _ := net.SplitHostPort(addr)
+	folder, err := os.UserCacheDir()
+	switch {
+	case given != "":
+		return given
+	case err != nil || wanted == "0":
+		return "memory:"
 	}
-	srv, err := backend.New(backend.Config{
-		BaseURL: a.backendURL, RedirectURL: loginURL, ClientID: identitytest.LoginClientID, Verifier: verifier,
-		AgentURL: a.agentURL + "/process", Identity: client, Frontend: frontend.Files(), Simulated: simulated,
-		Logins: store.NewMemory(10_000), Sessions: store.NewMemory(10_000), Log: a.log.With("service", "backend"),
-	})
-	if err != nil {
-		return err
-	}
-	a.backendHTTP = a.serve(l, srv)
-	return nil
+	return filepath.Join(folder, "agent-identity-endtoend", fmt.Sprintf("%s-%d.db", service, l.Addr().(*net.TCPAddr).Port))
 }
 
-func (a *app) serve(l net.Listener, h http.Handler) *http.Server {
-	srv := &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
+// besideOf is where the backend keeps what it has, given where the agent does:
+// in the same Redis, or in a file beside the agent's.
+func besideOf(store string) string {
+	if store == "" || store == "memory:" || strings.Contains(store, "://") {
+		return store
 	}
-	go func() {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			a.failed <- err
-		}
-	}()
-	return srv
+	return store + ".backend"
 }
 
 // stop ends the backend, the agent and the cloud within five seconds. Answers
@@ -253,40 +217,20 @@ func (a *app) stop() error { return a.stopOnce() }
 
 func (a *app) stopServers() error {
 	var errs []error
-	ended := make(chan error, 1)
-	if a.backendHTTP != nil {
+	if a.backend != nil {
 		// From the front: no new request comes in, open ones go on.
-		ctx, cancel := context.WithTimeout(context.Background(), finishGrace+abortGrace)
-		defer cancel()
-		go func() { ended <- a.backendHTTP.Shutdown(ctx) }()
-		grace := time.NewTimer(finishGrace)
-		defer grace.Stop()
-		var err error
-		select {
-		case err = <-ended:
-		case <-grace.C:
-			a.agent.Abort()
-			err = <-ended
+		var abort func()
+		if a.agent != nil {
+			abort = a.agent.server.Abort
 		}
-		if err != nil {
-			errs = append(errs, a.backendHTTP.Close())
-		}
+		errs = append(errs, a.backend.stop(abort))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-	defer cancel()
-	if a.agentHTTP != nil {
-		a.agent.Abort()
-		if a.agentHTTP.Shutdown(ctx) != nil {
-			errs = append(errs, a.agentHTTP.Close())
-		}
-	}
-	if a.mcp != nil {
-		a.mcp.Close()
-	}
-	if a.memory != nil {
-		errs = append(errs, a.memory.Close())
+	if a.agent != nil {
+		errs = append(errs, a.agent.stop(0))
 	}
 	if a.cloud != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+		defer cancel()
 		if err := a.cloud.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			errs = append(errs, err)
 		}

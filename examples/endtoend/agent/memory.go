@@ -19,7 +19,7 @@ import (
 // fit in maxMemory messages and maxMemoryBytes; and at least the last question
 // with its answer. It is kept for memoryLife after the last answer.
 const (
-	memoryLife     = 24 * time.Hour
+	memoryLife     = 30 * 24 * time.Hour
 	maxMemory      = 60
 	maxMemoryBytes = 256 << 10
 )

@@ -67,6 +67,7 @@ func New(cfg Config) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /process", s.process)
 	mux.HandleFunc("POST /openai/v1/chat/completions", s.complete)
+	mux.HandleFunc("DELETE /conversations/{id}", s.forget)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		web.JSON(w, http.StatusOK, map[string]any{
 			"service": "agent-identity-go end-to-end agent", "mode": "daemon_thread",
@@ -100,7 +101,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	web.JSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }
 
-var sessionIDPattern = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,128}$`)
+var sessionIDPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$`)
 
 // answerStream is how an answer is written: as the original's events, or as chat
 // completions.
@@ -147,8 +148,7 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 		web.Fail(w, http.StatusUnprocessableEntity, err.Error())
 		return
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if strings.EqualFold(scheme, "Bearer") {
+	if token := bearer(r); token != "" {
 		req.UserID = token
 	}
 	req.SessionID = r.Header.Get(protocol.SessionHeader)
@@ -193,18 +193,11 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, req *protocol.Req
 		req.SessionID = randid.Hex(16)
 	}
 	if !sessionIDPattern.MatchString(req.SessionID) {
-		web.Fail(w, http.StatusUnprocessableEntity, "session_id: want 1 to 128 letters, digits and . _ : @ -")
+		web.Fail(w, http.StatusUnprocessableEntity, "session_id: want 1 to 128 letters, digits and . _ : @ -, with a letter or digit first")
 		return a, false
 	}
-	user, err := s.cfg.Verifier.Verify(r.Context(), req.UserID)
-	switch {
-	case errors.Is(err, idtoken.ErrUnavailable):
-		s.log(r.Context()).Error("verifying the user's token", "error", err)
-		web.Fail(w, http.StatusServiceUnavailable, "the user's token cannot be verified now; try again")
-		return a, false
-	case err != nil:
-		s.log(r.Context()).Warn("user's token refused", "error", err)
-		web.Fail(w, http.StatusUnauthorized, "user_id: want a valid ID token of the user; sign in again")
+	user, ok := s.verify(w, r, req.UserID)
+	if !ok {
 		return a, false
 	}
 	a = admitted{
@@ -221,6 +214,45 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, req *protocol.Req
 		return a, false
 	}
 	return a, true
+}
+
+// verify finds the user of an ID token, or answers why there is none.
+func (s *Server) verify(w http.ResponseWriter, r *http.Request, token string) (user idtoken.Claims, ok bool) {
+	user, err := s.cfg.Verifier.Verify(r.Context(), token)
+	switch {
+	case errors.Is(err, idtoken.ErrUnavailable):
+		s.log(r.Context()).Error("verifying the user's token", "error", err)
+		web.Fail(w, http.StatusServiceUnavailable, "the user's token cannot be verified now; try again")
+		return user, false
+	case err != nil:
+		s.log(r.Context()).Warn("user's token refused", "error", err)
+		web.Fail(w, http.StatusUnauthorized, "user_id: want a valid ID token of the user; sign in again")
+		return user, false
+	}
+	return user, true
+}
+
+// bearer is the token of a request's Authorization header; "" if there is none.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+// forget deletes a conversation of the user whose ID token is the bearer token.
+func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
+	user, ok := s.verify(w, r, bearer(r))
+	if !ok {
+		return
+	}
+	if err := s.cfg.Store.Delete(r.Context(), memoryKey(user, r.PathValue("id"))); err != nil {
+		s.log(r.Context()).Error("deleting a conversation", "error", err)
+		web.Fail(w, http.StatusServiceUnavailable, "conversations are not available now; try again")
+		return
+	}
+	web.JSON(w, http.StatusOK, map[string]string{"status": "deleted"})
 }
 
 // answer writes the answer to a request, and closes it as what became of it.
@@ -289,7 +321,7 @@ func explain(err error, requestID string) protocol.Error {
 }
 
 func (s *Server) log(ctx context.Context) *slog.Logger {
-	return s.cfg.Log.With("request_id", web.RequestID(ctx))
+	return web.Logger(ctx, s.cfg.Log)
 }
 
 // beat writes a comment from time to time, so that nobody on the way takes a

@@ -26,6 +26,8 @@ import (
 // ToolConfig says where the sample's tools get their credentials and answers.
 type ToolConfig struct {
 	Agent *workload.Agent
+	// Transport sends the requests to the example resources.
+	Transport http.RoundTripper
 	// ServiceURL is where the example resources are: simulated services that
 	// really check the credentials.
 	ServiceURL string
@@ -68,7 +70,7 @@ type (
 
 // NewTools makes the sample's tools. Each shows one kind of credential.
 func NewTools(cfg ToolConfig) (*tools.Set, error) {
-	service, err := newServiceClient(cfg.ServiceURL)
+	service, err := newServiceClient(cfg.ServiceURL, cfg.Transport)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +108,8 @@ func NewTools(cfg ToolConfig) (*tools.Set, error) {
 
 // MCPConfig says how to get at an MCP server with a user's OAuth2 token.
 type MCPConfig struct {
-	Agent *workload.Agent
+	Agent     *workload.Agent
+	Transport http.RoundTripper
 	// URL is the server's address, Provider and Scopes the grant that it wants.
 	URL, Provider  string
 	Scopes         []string
@@ -126,7 +129,7 @@ func NewMCP(cfg MCPConfig) (*mcp.Client, error) {
 	})
 	return mcp.New(mcp.Config{
 		Name: "resources", Description: "Alibaba Cloud resources such as ECS instances and servers", URL: cfg.URL, Logger: cfg.Log,
-		Transport: &credentials.Transport[credentials.OAuth2Token]{Source: token, Hosts: []string{u.Host}},
+		Transport: &credentials.Transport[credentials.OAuth2Token]{Source: token, Hosts: []string{u.Host}, Base: cfg.Transport},
 	})
 }
 
@@ -137,12 +140,13 @@ type serviceClient struct {
 	acs  *acs.Client
 }
 
-func newServiceClient(serviceURL string) (*serviceClient, error) {
-	signed, err := acs.New(acs.Config{Endpoint: serviceURL})
+func newServiceClient(serviceURL string, transport http.RoundTripper) (*serviceClient, error) {
+	client := &http.Client{Timeout: 10 * time.Second, Transport: transport}
+	signed, err := acs.New(acs.Config{Endpoint: serviceURL, HTTPClient: client})
 	if err != nil {
 		return nil, err
 	}
-	return &serviceClient{url: strings.TrimRight(serviceURL, "/"), http: &http.Client{Timeout: 10 * time.Second}, acs: signed}, nil
+	return &serviceClient{url: strings.TrimRight(serviceURL, "/"), http: client, acs: signed}, nil
 }
 
 func (c *serviceClient) weather(ctx context.Context, key credentials.APIKey, in weatherQuery) (json.RawMessage, error) {

@@ -65,7 +65,26 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, http.StatusNotFound, "This authorization request is not open in this login. Ask the agent again.")
 		return
 	}
-	s.html(w, http.StatusOK, consentPage, asked, "")
+	s.html(w, http.StatusOK, consentPage, struct {
+		credentials.Authorization
+		ID string
+	}{asked, r.PathValue("id")}, "")
+}
+
+// decline is the user's "not now", of our own page or of the chat's.
+func (s *Server) decline(w http.ResponseWriter, r *http.Request) {
+	asked, err := s.consents.Decline(r, r.PathValue("id"))
+	switch {
+	case errors.Is(err, credentials.ErrNotPending):
+		s.problem(w, r, http.StatusNotFound, "This authorization request is not open in this login.")
+	case err != nil:
+		s.log(r).Error("declining an authorization", "error", err)
+		s.problem(w, r, http.StatusServiceUnavailable, "This is not possible now. Please try again in a moment.")
+	case strings.Contains(r.Header.Get("Accept"), "text/html"):
+		s.html(w, http.StatusOK, declinedPage, asked, closeScript)
+	default:
+		web.JSON(w, http.StatusOK, map[string]string{"status": "declined"})
+	}
 }
 
 // callbackPage answers the browser that comes back after the user decided, in
@@ -111,6 +130,7 @@ body { font: 16px/1.5 system-ui, "Noto Sans SC", sans-serif; max-width: 28rem; m
 h1 { font-size: 1.375rem; }
 a.button { display: block; text-align: center; padding: .75rem 1rem; border-radius: .5rem; background: #1664d9; color: #fff; font-weight: 600; text-decoration: none; margin: 1.5rem 0 .75rem; }
 a.button:focus-visible { outline: 3px solid #7fb0ff; outline-offset: 2px; }
+button { width: 100%; font: inherit; padding: .75rem 1rem; border-radius: .5rem; border: 1px solid; background: none; color: inherit; cursor: pointer; }
 code { overflow-wrap: anywhere; }
 small { opacity: .75; }
 </style></head><body>{{template "body" .}}`
@@ -120,7 +140,10 @@ var (
 <p>The tool <code>{{.Tool}}</code> wants to use <strong>{{.Provider}}</strong> on your behalf · 工具希望代表你访问：</p>
 <ul>{{range .Scopes}}<li><code>{{.}}</code></li>{{end}}</ul>
 <a class="button" href="{{.URL}}" rel="noreferrer">Continue · 继续</a>
-<p><small>You decide on the next page. To refuse, deny there or close this page. · 在下一页做出决定；关闭本页即为暂不授权。</small></p>`)
+<form method="post" action="/consent/{{.ID}}/decline"><button>Not now · 暂不授权</button></form>
+<p><small>You decide on the next page, which belongs to the provider. · 您将在提供方的页面上做出决定。</small></p>`)
+	declinedPage = newPage(`Not now`, `<h1>Not now · 暂不授权</h1>
+<p>Nothing was authorized. Go back to the chat; the agent goes on without <strong>{{.Provider}}</strong>. · 未授予任何权限，请返回聊天页面。</p>`)
 	successPage = newPage(`Success`, `<h1>Success · 授权成功</h1>
 <p><strong>{{.Provider}}</strong> is authorized. Go back to the chat; the answer goes on there. · 请返回聊天页面。</p>
 <p><small>This page closes itself. · 本页面将自动关闭。</small></p>`)
@@ -140,7 +163,7 @@ func (s *Server) html(w http.ResponseWriter, status int, page *template.Template
 		web.Fail(w, http.StatusInternalServerError, "the page could not be made")
 		return
 	}
-	policy := "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+	policy := "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 	if script != "" {
 		sum := sha256.Sum256([]byte(script))
 		policy += "; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"

@@ -29,8 +29,7 @@ const (
 	handleCookie = "oauthSessionId"
 	handleHeader = "SESSION-ID"
 
-	loginLife   = 10 * time.Minute
-	sessionLife = 12 * time.Hour
+	loginLife = 10 * time.Minute
 
 	maxLoginBody = 16 << 10
 )
@@ -40,17 +39,6 @@ type pendingLogin struct {
 	Browser  string `json:"browser"` // digest of the browser's cookie
 	Verifier string `json:"verifier"`
 	Nonce    string `json:"nonce"`
-}
-
-// session is a signed-in user, kept under the digest of the cookie.
-type session struct {
-	ID       string    `json:"id"` // digest of the cookie
-	Handle   string    `json:"handle"`
-	Issuer   string    `json:"issuer"`
-	Subject  string    `json:"subject"`
-	Name     string    `json:"name"`
-	IDToken  string    `json:"id_token"`
-	TokenEnd time.Time `json:"token_end"`
 }
 
 func digest(text string) string {
@@ -64,21 +52,29 @@ func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byt
 // consent come back to us from other sites.
 func (s *Server) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
 	http.SetCookie(w, &http.Cookie{
-		Name: name, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteLaxMode,
+		Name: s.cookie(name), Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteLaxMode,
 	})
+}
+
+// cookie is a cookie's name. Over HTTPS no other host of the domain can set it.
+func (s *Server) cookie(name string) string {
+	if s.secure {
+		return "__Host-" + name
+	}
+	return name
 }
 
 // auth begins a sign-in: the answer is the address to send the browser to, as
 // a JSON text.
 func (s *Server) auth(w http.ResponseWriter, r *http.Request) {
-	conf, err := s.oauth(r)
+	conf, err := s.oauth(r.Context())
 	if err != nil {
 		s.log(r).Error("beginning a sign-in", "error", err)
 		web.Fail(w, http.StatusServiceUnavailable, "sign-in is not available now: the identity provider did not answer")
 		return
 	}
 	browser := randid.Hex(24)
-	if c, err := r.Cookie(browserCookie); err == nil && len(c.Value) == len(browser) {
+	if c, err := r.Cookie(s.cookie(browserCookie)); err == nil && len(c.Value) == len(browser) {
 		browser = c.Value // other tabs may be signing in, too
 	}
 	state := randid.Hex(24)
@@ -88,8 +84,7 @@ func (s *Server) auth(w http.ResponseWriter, r *http.Request) {
 		err = s.cfg.Logins.Put(r.Context(), "login/"+digest(state), b, loginLife)
 	}
 	if err != nil {
-		s.log(r).Error("beginning a sign-in", "error", err)
-		web.Fail(w, http.StatusServiceUnavailable, "sign-in is not available now")
+		s.storeDown(w, r, err)
 		return
 	}
 	s.setCookie(w, browserCookie, browser, loginLife)
@@ -113,12 +108,16 @@ func (s *Server) finishLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	pending, err := s.takeLogin(r, *body.State)
+	if errors.Is(err, errStore) {
+		s.storeDown(w, r, err)
+		return
+	}
 	if err != nil {
 		s.log(r).Warn("sign-in refused", "error", err)
 		web.Fail(w, http.StatusBadRequest, "this sign-in was not begun in this browser, was finished before, or has expired; sign in again")
 		return
 	}
-	raw, claims, err := s.redeem(r, *body.Code, pending)
+	raw, refresh, claims, err := s.redeem(r, *body.Code, pending)
 	if err != nil {
 		status, detail := http.StatusBadGateway, "the identity provider did not complete the sign-in; sign in again"
 		if errors.Is(err, idtoken.ErrInvalid) {
@@ -131,23 +130,13 @@ func (s *Server) finishLogin(w http.ResponseWriter, r *http.Request) {
 		web.Fail(w, status, detail)
 		return
 	}
-	// A new id at every sign-in: one planted before is worth nothing.
-	id := randid.Hex(32)
-	in := session{
-		ID: digest(id), Handle: randid.Hex(16), Issuer: claims.Issuer, Subject: claims.Subject, Name: claims.Name,
-		IDToken: raw, TokenEnd: claims.Expiry,
-	}
-	b, err := json.Marshal(in)
-	if err == nil {
-		err = s.cfg.Sessions.Put(r.Context(), "session/"+in.ID, b, sessionLife)
-	}
-	if err != nil {
-		s.log(r).Error("keeping the session", "error", err)
-		web.Fail(w, http.StatusServiceUnavailable, "sign-in is not available now")
+	in, id := newSession(raw, claims, refresh)
+	if err := s.keepSession(r.Context(), in); err != nil {
+		s.storeDown(w, r, err)
 		return
 	}
 	if old, _ := s.session(r); old != nil {
-		_ = s.cfg.Sessions.Delete(r.Context(), "session/"+old.ID)
+		_ = s.cfg.Sessions.Delete(r.Context(), sessionKey(old.ID))
 	}
 	s.setCookie(w, sessionCookie, id, sessionLife)
 	s.setCookie(w, browserCookie, "", -time.Second)
@@ -158,54 +147,61 @@ func (s *Server) finishLogin(w http.ResponseWriter, r *http.Request) {
 	web.JSON(w, http.StatusOK, map[string]string{"session_id": in.Handle, "user_id": in.Subject})
 }
 
+// errStore marks failures of the store, which are nobody's fault here.
+var errStore = errors.New("the store failed")
+
 // takeLogin finds a pending sign-in, once, for the browser that began it.
 func (s *Server) takeLogin(r *http.Request, state string) (*pendingLogin, error) {
-	c, err := r.Cookie(browserCookie)
+	c, err := r.Cookie(s.cookie(browserCookie))
 	if err != nil {
 		return nil, errors.New("no cookie of a sign-in")
 	}
 	key := "login/" + digest(state)
 	b, err := s.cfg.Logins.Get(r.Context(), key)
-	if err != nil {
+	if errors.Is(err, store.ErrNotFound) {
 		return nil, errors.New("unknown state")
+	}
+	if err != nil {
+		return nil, errors.Join(errStore, err)
 	}
 	var p pendingLogin
 	if err := json.Unmarshal(b, &p); err != nil || !same(p.Browser, digest(c.Value)) {
 		// Left in place: another browser must not be able to end it.
 		return nil, errors.New("state of another browser")
 	}
-	if _, err := s.cfg.Logins.Take(r.Context(), key); err != nil {
+	if _, err := s.cfg.Logins.Take(r.Context(), key); errors.Is(err, store.ErrNotFound) {
 		return nil, errors.New("state was used in the meantime")
+	} else if err != nil {
+		return nil, errors.Join(errStore, err)
 	}
 	return &p, nil
 }
 
-// redeem exchanges the code and verifies the ID token. Access and refresh
-// token are not needed and not kept.
-func (s *Server) redeem(r *http.Request, code string, p *pendingLogin) (string, idtoken.Claims, error) {
-	conf, err := s.oauth(r)
-	if err != nil {
-		return "", idtoken.Claims{}, err
-	}
+// redeem exchanges the code and verifies the ID token. The access token is not
+// needed and not kept.
+func (s *Server) redeem(r *http.Request, code string, p *pendingLogin) (raw, refresh string, claims idtoken.Claims, err error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 15*time.Second)
 	defer cancel()
+	conf, err := s.oauth(ctx)
+	if err != nil {
+		return "", "", claims, err
+	}
 	token, err := conf.Exchange(ctx, code, oauth2.VerifierOption(p.Verifier))
 	if err != nil {
-		return "", idtoken.Claims{}, err
+		return "", "", claims, err
 	}
-	raw, _ := token.Extra("id_token").(string)
+	raw, _ = token.Extra("id_token").(string)
 	if raw == "" {
-		return "", idtoken.Claims{}, errors.New("the token answer has no ID token")
+		return "", "", claims, errors.New("the token answer has no ID token")
 	}
-	claims, err := s.cfg.Verifier.Verify(ctx, raw)
-	if err != nil {
-		return "", idtoken.Claims{}, err
+	if claims, err = s.cfg.Verifier.Verify(ctx, raw); err != nil {
+		return "", "", claims, err
 	}
 	// Not documented for Alibaba Cloud, so matched where it is present.
 	if claims.Nonce != "" && !same(claims.Nonce, p.Nonce) {
-		return "", idtoken.Claims{}, errors.Join(idtoken.ErrInvalid, errors.New("its nonce is another sign-in's"))
+		return "", "", claims, errors.Join(idtoken.ErrInvalid, errors.New("its nonce is another sign-in's"))
 	}
-	return raw, claims, nil
+	return raw, token.RefreshToken, claims, nil
 }
 
 // plain is an error without the answer that x/oauth2 quotes.
@@ -214,81 +210,4 @@ func plain(err error) string {
 		return "token endpoint: status " + e.Response.Status + ", error " + e.ErrorCode
 	}
 	return err.Error()
-}
-
-// session finds the signed-in user of a request; nil if there is none.
-func (s *Server) session(r *http.Request) (*session, error) {
-	id := ""
-	if c, err := r.Cookie(sessionCookie); err == nil {
-		id = digest(c.Value)
-	}
-	b, err := s.cfg.Sessions.Get(r.Context(), "session/"+id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var in session
-	if err := json.Unmarshal(b, &in); err != nil {
-		return nil, err
-	}
-	return &in, nil
-}
-
-// signedIn finds the user of an API request, or answers why there is none. The
-// handle must be in the header, as the original page sends it: that no other
-// site can do.
-func (s *Server) signedIn(w http.ResponseWriter, r *http.Request) *session {
-	in, err := s.session(r)
-	switch {
-	case err != nil:
-		s.log(r).Error("reading the session", "error", err)
-		web.Fail(w, http.StatusServiceUnavailable, "sessions are not available now")
-	case in == nil || r.Header.Get(handleHeader) == "":
-		web.Fail(w, http.StatusUnauthorized, "User not logged in")
-	case !same(in.Handle, r.Header.Get(handleHeader)):
-		web.Fail(w, http.StatusUnauthorized, "Invalid session")
-	case !time.Now().Before(in.TokenEnd):
-		_ = s.cfg.Sessions.Delete(r.Context(), "session/"+in.ID)
-		web.Fail(w, http.StatusUnauthorized, "Login expired; sign in again")
-	default:
-		return in
-	}
-	return nil
-}
-
-// me tells the page who is signed in.
-func (s *Server) me(w http.ResponseWriter, r *http.Request) {
-	in, err := s.session(r)
-	if err != nil {
-		web.Fail(w, http.StatusServiceUnavailable, "sessions are not available now")
-		return
-	}
-	if in == nil || !time.Now().Before(in.TokenEnd) {
-		web.Fail(w, http.StatusUnauthorized, "User not logged in")
-		return
-	}
-	simulated := s.cfg.Simulated
-	if simulated == nil {
-		simulated = []string{}
-	}
-	web.JSON(w, http.StatusOK, map[string]any{
-		"user_id": in.Subject, "name": in.Name, "session_id": in.Handle, "simulated": simulated,
-	})
-}
-
-func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
-	in := s.signedIn(w, r)
-	if in == nil {
-		return
-	}
-	if err := s.cfg.Sessions.Delete(r.Context(), "session/"+in.ID); err != nil {
-		web.Fail(w, http.StatusServiceUnavailable, "sessions are not available now")
-		return
-	}
-	s.setCookie(w, sessionCookie, "", -time.Second)
-	http.SetCookie(w, &http.Cookie{Name: handleCookie, Path: "/", MaxAge: -1})
-	s.log(r).Info("signed out", "subject", in.Subject)
-	web.JSON(w, http.StatusOK, map[string]string{"status": "signed out"})
 }

@@ -11,14 +11,18 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/oauth2"
 
@@ -46,14 +50,34 @@ type Config struct {
 	AgentToken identity.Secret
 	// Identity confirms consents. Required.
 	Identity *identity.Client
-	// Logins keeps sign-ins that have begun. It is apart from Sessions, so
+	// Framework is how the agent is spoken to. If empty, [AgentScope].
+	Framework Framework
+	// Transport sends requests to the agent. If nil, one that keeps a
+	// connection for each open answer.
+	Transport http.RoundTripper
+	// Logins keeps sign-ins that have begun. It may be apart from Sessions, so
 	// that what anybody can fill does not push out what users have. Required.
 	Logins store.Store
-	// Sessions keeps who is signed in, and consents that are asked for.
+	// Sessions keeps who is signed in, consents that are asked for, and chats.
 	// Required.
 	Sessions store.Store
+	// SessionIdle is how long a login lives without a request. If zero, two
+	// hours. None lives for longer than twelve.
+	SessionIdle time.Duration
+	// Limits bound how often somebody may do something.
+	Limits Limits
+	// TrustedProxies are believed to say where requests come from
+	// (X-Forwarded-For).
+	TrustedProxies []netip.Prefix
+	// AllowedOrigins are pages of other origins, such as
+	// https://app.example.com, that may use the backend. None by default.
+	AllowedOrigins []string
 	// Frontend is the built page. Required.
 	Frontend fs.FS
+	// OtherFrontend says that the page is not ours, such as the original's: it
+	// may set styles inline and load icons and fonts from elsewhere, scripts
+	// from here alone.
+	OtherFrontend bool
 	// Simulated lists what is simulated, for the page to say so.
 	Simulated []string
 	// Log is required.
@@ -65,11 +89,20 @@ type Server struct {
 	cfg     Config
 	secure  bool // the page is served over HTTPS
 	host    string
+	policy  string // Content-Security-Policy of the page
 	agent   *http.Client
 	handler http.Handler
 
 	consents *credentials.CallbackHandler
+
+	signIns, chats, requests *limiter
 }
+
+// What pages may load. Ours loads what comes from here alone.
+const (
+	pagePolicy      = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+	otherPagePolicy = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: https:; font-src 'self' data: https:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
 
 // New makes a server.
 func New(cfg Config) (*Server, error) {
@@ -84,11 +117,33 @@ func New(cfg Config) (*Server, error) {
 	if agent.Scheme != "https" && !loopback.Is(agent.Hostname()) {
 		return nil, errors.New("backend: the agent's URL must be https: requests to it carry users' ID tokens")
 	}
+	if cfg.Framework == "" {
+		cfg.Framework = AgentScope
+	}
+	if cfg.Framework != AgentScope && cfg.Framework != AgentRun {
+		return nil, fmt.Errorf("backend: framework %q: want %s or %s", cfg.Framework, AgentScope, AgentRun)
+	}
+	if cfg.SessionIdle <= 0 {
+		cfg.SessionIdle = defaultIdle
+	}
+	if cfg.Transport == nil {
+		// One answer is one connection: keep those of many users.
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost, t.MaxIdleConns = 256, 256
+		cfg.Transport = t
+	}
 	cfg.BaseURL = base.Scheme + "://" + base.Host
 	s := &Server{
-		cfg: cfg, secure: base.Scheme == "https", host: base.Host,
+		cfg: cfg, secure: base.Scheme == "https", host: base.Host, policy: pagePolicy,
 		// No limit on the whole exchange: streams last as long as they live.
-		agent: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		agent: &http.Client{
+			Transport:     web.Transport{Base: cfg.Transport},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		signIns: newLimiter(cfg.Limits.SignIns, 60), chats: newLimiter(cfg.Limits.Chats, 60), requests: newLimiter(cfg.Limits.Requests, 1200),
+	}
+	if cfg.OtherFrontend {
+		s.policy = otherPagePolicy
 	}
 	s.consents, err = credentials.NewCallbackHandler(credentials.CallbackConfig{
 		Client: cfg.Identity, Login: s.login, Store: cfg.Sessions, Page: s.callbackPage, Logger: cfg.Log,
@@ -96,19 +151,30 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	origins := http.NewCrossOriginProtection()
+	for _, o := range cfg.AllowedOrigins {
+		if err := origins.AddTrustedOrigin(o); err != nil {
+			return nil, fmt.Errorf("backend: allowed origin %q: %w", o, err)
+		}
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		web.JSON(w, http.StatusOK, map[string]string{"status": "healthy"})
 	})
-	mux.HandleFunc("GET /auth", s.auth)
-	mux.HandleFunc("POST /callback_for_oauth", s.finishLogin)
+	mux.HandleFunc("GET /readiness", s.ready)
+	mux.HandleFunc("GET /auth", s.limitedSignIn(s.auth))
+	mux.HandleFunc("POST /callback_for_oauth", s.limitedSignIn(s.finishLogin))
 	mux.HandleFunc("POST /logout", s.logout)
 	mux.HandleFunc("GET /me", s.me)
 	mux.HandleFunc("POST /chat", s.chat)
+	mux.HandleFunc("GET /chats", s.listChats)
+	mux.HandleFunc("GET /chats/{id}", s.readChat)
+	mux.HandleFunc("DELETE /chats/{id}", s.deleteChat)
 	mux.HandleFunc("GET /consent/{id}", s.consent)
+	mux.HandleFunc("POST /consent/{id}/decline", s.decline)
 	mux.Handle("GET /callback", s.consents)
 	mux.HandleFunc("GET /", s.page)
-	s.handler = web.Handle(cfg.Log, s.secured(http.NewCrossOriginProtection().Handler(mux)))
+	s.handler = web.Handle(cfg.Log, s.secured(s.limited(origins.Handler(s.shared(mux)))))
 	return s, nil
 }
 
@@ -124,7 +190,8 @@ func (s *Server) secured(next http.Handler) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin-allow-popups")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Content-Security-Policy", "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'")
+		h.Set("Content-Security-Policy", s.policy)
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=()")
 		if s.secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
@@ -140,8 +207,67 @@ func (s *Server) secured(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) oauth(r *http.Request) (*oauth2.Config, error) {
-	endpoint, err := s.cfg.Verifier.Endpoint(r.Context())
+// limited bounds the requests of an address. Whether the service is alive may
+// be asked at any rate.
+func (s *Server) limited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" || r.URL.Path == "/readiness" || s.requests.allow(w, s.address(r)) {
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (s *Server) limitedSignIn(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if s.signIns.allow(w, s.address(r)) {
+			next(w, r)
+		}
+	}
+}
+
+// shared lets pages of the allowed origins use the backend (CORS).
+func (s *Server) shared(next http.Handler) http.Handler {
+	if len(s.cfg.AllowedOrigins) == 0 {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Add("Vary", "Origin")
+		if origin := r.Header.Get("Origin"); slices.Contains(s.cfg.AllowedOrigins, origin) {
+			h.Set("Access-Control-Allow-Origin", origin)
+			h.Set("Access-Control-Allow-Credentials", "true")
+			h.Set("Access-Control-Expose-Headers", web.RequestIDHeader)
+			h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+			if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+				h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+				h.Set("Access-Control-Allow-Headers", "Content-Type, "+handleHeader)
+				h.Set("Access-Control-Max-Age", "600")
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ready says whether users can be signed in and their logins be read.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	_, err := s.cfg.Sessions.Get(ctx, "readiness")
+	if errors.Is(err, store.ErrNotFound) {
+		_, err = s.cfg.Verifier.Provider(ctx)
+	}
+	if err != nil {
+		s.log(r).Warn("not ready", "error", err)
+		web.JSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
+		return
+	}
+	web.JSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+func (s *Server) oauth(ctx context.Context) (*oauth2.Config, error) {
+	endpoint, err := s.cfg.Verifier.Endpoint(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -150,5 +276,5 @@ func (s *Server) oauth(r *http.Request) (*oauth2.Config, error) {
 }
 
 func (s *Server) log(r *http.Request) *slog.Logger {
-	return s.cfg.Log.With("request_id", web.RequestID(r.Context()))
+	return web.Logger(r.Context(), s.cfg.Log)
 }

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,6 +76,45 @@ func (v *Verifier) Endpoint(ctx context.Context) (oauth2.Endpoint, error) {
 	}
 	return p.Endpoint(), nil
 }
+
+// Revoke ends a refresh token at the issuer (RFC 7009), where the issuer can.
+func (v *Verifier) Revoke(ctx context.Context, clientID, refreshToken string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	p, err := v.Provider(ctx)
+	if err != nil {
+		return err
+	}
+	var metadata struct {
+		Endpoint string `json:"revocation_endpoint"`
+	}
+	if err := p.Claims(&metadata); err != nil {
+		return fmt.Errorf("idtoken: discovery: %w", err)
+	}
+	if metadata.Endpoint == "" && v.issuer == alibabaIssuer {
+		metadata.Endpoint = alibabaIssuer + "/v1/revoke" // documented, and not discovered
+	}
+	if metadata.Endpoint == "" {
+		return nil
+	}
+	form := url.Values{"token": {refreshToken}, "token_type_hint": {"refresh_token"}, "client_id": {clientID}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, metadata.Endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return fmt.Errorf("idtoken: revocation: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := v.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("idtoken: revocation: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("idtoken: revocation: status %s", resp.Status)
+	}
+	return nil
+}
+
+const alibabaIssuer = "https://oauth.aliyun.com"
 
 // Verify checks a token.
 func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {

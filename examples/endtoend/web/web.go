@@ -29,15 +29,102 @@ const bodyTimeout = 20 * time.Second
 
 var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
-type requestIDKey struct{}
+// Names of the headers of W3C Trace Context.
+const (
+	traceParent = "Traceparent"
+	traceState  = "Tracestate"
+)
 
-// RequestID is the id of the request that ctx belongs to.
-func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+// traceParentPattern is version 00; of a later one the same fields come first.
+var traceParentPattern = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$`)
+
+// maxTraceState bounds what is passed on without being read.
+const maxTraceState = 512
+
+type requestKey struct{}
+
+// request is what is passed on with everything that is done for a request.
+type request struct{ id, traceParent, traceState string }
+
+func requestOf(ctx context.Context) request {
+	r, _ := ctx.Value(requestKey{}).(request)
+	return r
 }
 
-// Handle wraps a service: it gives each request an id (its own, if it has a
+// RequestID is the id of the request that ctx belongs to.
+func RequestID(ctx context.Context) string { return requestOf(ctx).id }
+
+// TraceID is the trace that the request belongs to, by its traceparent; "" if it
+// has none.
+func TraceID(ctx context.Context) string {
+	m := traceParentPattern.FindStringSubmatch(requestOf(ctx).traceParent)
+	if m == nil {
+		return ""
+	}
+	return m[1]
+}
+
+// Transport passes a request's id and trace on, unchanged (W3C Trace Context
+// 3.2), so that tracing before and behind us joins up.
+type Transport struct {
+	// Base sends the requests. If nil, http.DefaultTransport.
+	Base http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	base := t.Base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	q := requestOf(r.Context())
+	if q.id == "" {
+		return base.RoundTrip(r)
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set(RequestIDHeader, q.id)
+	if q.traceParent != "" {
+		r.Header.Set(traceParent, q.traceParent)
+		if q.traceState != "" {
+			r.Header.Set(traceState, q.traceState)
+		}
+	}
+	return base.RoundTrip(r)
+}
+
+// Logger is log with the request's id and trace on every line.
+func Logger(ctx context.Context, log *slog.Logger) *slog.Logger {
+	log = log.With("request_id", RequestID(ctx))
+	if trace := TraceID(ctx); trace != "" {
+		log = log.With("trace_id", trace)
+	}
+	return log
+}
+
+// LogHandler adds the request's id and trace to lines that are logged with its
+// ctx, such as those of the SDK.
+type LogHandler struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h LogHandler) Handle(ctx context.Context, record slog.Record) error {
+	if id := RequestID(ctx); id != "" {
+		record.AddAttrs(slog.String("request_id", id))
+		if trace := TraceID(ctx); trace != "" {
+			record.AddAttrs(slog.String("trace_id", trace))
+		}
+	}
+	return h.Handler.Handle(ctx, record)
+}
+
+// WithAttrs implements slog.Handler.
+func (h LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return LogHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h LogHandler) WithGroup(name string) slog.Handler { return LogHandler{h.Handler.WithGroup(name)} }
+
+// Handle wraps a service, whose log has a [LogHandler]: it gives each request an id (its own, if it has a
 // plain one), logs a line when it ends, and turns a panic into a log line and
 // status 500. Neither paths' queries nor headers are logged: they hold codes.
 func Handle(log *slog.Logger, next http.Handler) http.Handler {
@@ -46,14 +133,21 @@ func Handle(log *slog.Logger, next http.Handler) http.Handler {
 		if !requestIDPattern.MatchString(id) {
 			id = randid.Hex(12)
 		}
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		q := request{id: id}
+		if parent := r.Header.Get(traceParent); len(parent) <= maxTraceState && traceParentPattern.MatchString(parent) {
+			q.traceParent = parent
+			if state := strings.Join(r.Header.Values(traceState), ","); len(state) <= maxTraceState {
+				q.traceState = state
+			}
+		}
+		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, q))
 		w.Header().Set(RequestIDHeader, id)
 		rec := &recorder{ResponseWriter: w}
 		start := time.Now()
 		defer func() {
 			p := recover()
 			if p != nil && p != http.ErrAbortHandler {
-				log.ErrorContext(r.Context(), "panic", "request_id", id, "path", r.URL.Path, "stack", string(debug.Stack()))
+				log.ErrorContext(r.Context(), "panic", "path", r.URL.Path, "stack", string(debug.Stack()))
 				if rec.status == 0 {
 					Fail(rec, http.StatusInternalServerError, "internal error; the log has the details under request id "+id)
 				}
@@ -62,7 +156,7 @@ func Handle(log *slog.Logger, next http.Handler) http.Handler {
 			if rec.status >= 500 {
 				level = slog.LevelError
 			}
-			log.Log(r.Context(), level, "request", "request_id", id, "method", r.Method, "path", r.URL.Path,
+			log.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path,
 				"status", rec.status, "took", time.Since(start).Round(time.Millisecond))
 		}()
 		next.ServeHTTP(rec, r)

@@ -162,6 +162,7 @@ func (s *Server) Routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /oauth/v1/signin", s.chooseUser)
 	mux.HandleFunc("POST /oauth/v1/consent", s.decide)
 	mux.HandleFunc("POST /oauth/v1/token", s.token)
+	mux.HandleFunc("POST /oauth/v1/revoke", s.revoke)
 }
 
 func (s *Server) discovery(w http.ResponseWriter, _ *http.Request) {
@@ -170,6 +171,7 @@ func (s *Server) discovery(w http.ResponseWriter, _ *http.Request) {
 		"issuer":                                         iss,
 		"authorization_endpoint":                         iss + "/v1/auth",
 		"token_endpoint":                                 iss + "/v1/token",
+		"revocation_endpoint":                            iss + "/v1/revoke",
 		"jwks_uri":                                       iss + "/v1/keys",
 		"response_types_supported":                       []string{"code"},
 		"grant_types_supported":                          []string{"authorization_code", "refresh_token", grantExchange},
