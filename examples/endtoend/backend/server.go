@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -96,6 +97,8 @@ type Server struct {
 	consents *credentials.CallbackHandler
 
 	signIns, chats, requests *limiter
+
+	gzipped sync.Map // of the page's text files, by name
 }
 
 // What pages may load. Ours loads what comes from here alone.

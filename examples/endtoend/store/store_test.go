@@ -124,7 +124,7 @@ func contract(t *testing.T, s Store) {
 	require.ErrorIs(t, err, ErrNotFound)
 
 	// A lease has one holder, and is free when that lets go.
-	release, lost, err := Acquire(ctx, s, "chat", time.Second)
+	release, _, err := Acquire(ctx, s, "chat", time.Second)
 	require.NoError(t, err)
 	_, _, err = Acquire(ctx, s, "chat", time.Minute)
 	require.ErrorIs(t, err, ErrHeld)
@@ -135,7 +135,7 @@ func contract(t *testing.T, s Store) {
 	release2, _, err := Acquire(ctx, s, "chat", time.Minute)
 	require.NoError(t, err)
 	release2()
-	release, lost, err = Acquire(ctx, s, "chat", 90*time.Millisecond)
+	release, lost, err := Acquire(ctx, s, "chat", 90*time.Millisecond)
 	require.NoError(t, err)
 	defer release()
 	require.NoError(t, s.Put(ctx, "lease/chat", []byte("another"), time.Minute))

@@ -1,14 +1,17 @@
 import { useCallback, useEffect, useState } from "react";
 import { beginSignIn, finishSignIn, me, signOut, type User } from "./api";
-import { Chat } from "./Chat";
+import { Desk } from "./Desk";
 import { initialLanguage, saveLanguage, textsOf, type Language, type Texts } from "./i18n";
 
 type Login = { state: "loading" } | { state: "out"; problem?: string; notice?: string } | { state: "in"; user: User };
 
+// Where the user was when the sign-in began.
+const whereKey = "agent-identity-where";
+
 // The code that the identity provider sends the browser back with works once,
 // so it is taken out of the address before anything else reads it.
 const returned = new URLSearchParams(location.search);
-if (returned.has("code") || returned.has("error")) history.replaceState(null, "", "/");
+if (returned.has("code") || returned.has("error")) history.replaceState(null, "", `/${sessionStorage.getItem(whereKey) ?? ""}`);
 
 async function load(): Promise<Login> {
   try {
@@ -30,6 +33,7 @@ let loading: Promise<Login> | undefined;
 export function App() {
   const [language, setLanguage] = useState<Language>(initialLanguage);
   const [login, setLogin] = useState<Login>({ state: "loading" });
+  const [menu, setMenu] = useState(false);
   const t = textsOf(language);
 
   useEffect(() => {
@@ -44,12 +48,17 @@ export function App() {
   const expired = useCallback(() => setLogin({ state: "out", notice: t.loginExpired }), [t]);
   const leave = useCallback(async (user: User) => {
     await signOut(user).catch(() => {});
+    history.replaceState(null, "", "/");
+    sessionStorage.clear();
     setLogin({ state: "out" });
   }, []);
 
   return (
     <div className="app">
       <header>
+        {login.state === "in" && (
+          <button type="button" className="quiet menu" aria-label={t.menu} aria-expanded={menu} onClick={() => setMenu(!menu)}>☰</button>
+        )}
         <strong className="brand">{t.title}</strong>
         {login.state === "in" && (
           <span className="badges">
@@ -63,7 +72,7 @@ export function App() {
         {login.state === "in" && <button type="button" className="quiet" onClick={() => void leave(login.user)}>{t.signOut}</button>}
       </header>
       {login.state === "out" && <SignIn t={t} problem={login.problem} notice={login.notice} />}
-      {login.state === "in" && <Chat key={login.user.session_id} t={t} user={login.user} onExpired={expired} />}
+      {login.state === "in" && <Desk key={login.user.session_id} t={t} user={login.user} menu={menu} onMenu={setMenu} onExpired={expired} />}
     </div>
   );
 }
@@ -75,6 +84,7 @@ function SignIn({ t, problem, notice }: { t: Texts; problem?: string; notice?: s
     setBusy(true);
     setFailed("");
     try {
+      sessionStorage.setItem(whereKey, location.hash);
       location.assign(await beginSignIn());
     } catch (e) {
       setFailed(e instanceof Error ? e.message : String(e));

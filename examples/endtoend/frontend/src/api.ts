@@ -48,6 +48,47 @@ export async function signOut(user: User): Promise<void> {
   await fetch("/logout", { method: "POST", headers: { "SESSION-ID": user.session_id } });
 }
 
+/** A conversation in the list. */
+export interface ChatHead {
+  id: string;
+  title: string;
+  at: string;
+}
+
+/** A message with the events of its answer, as they were. */
+export interface KeptExchange {
+  question: string;
+  events: StreamEvent[] | null;
+}
+
+async function call(user: User, path: string, method = "GET"): Promise<Response> {
+  const response = await fetch(path, { method, headers: { "SESSION-ID": user.session_id, Accept: "application/json" } });
+  if (response.status === 401) throw new LoginError();
+  if (!response.ok && response.status !== 404) throw new Error(await detail(response));
+  return response;
+}
+
+export async function listChats(user: User): Promise<ChatHead[]> {
+  const body = (await (await call(user, "/chats")).json()) as { chats: ChatHead[] };
+  return body.chats;
+}
+
+/** What was said in a conversation; nothing, if there is none of that id. */
+export async function readChat(user: User, id: string): Promise<KeptExchange[]> {
+  const response = await call(user, `/chats/${encodeURIComponent(id)}`);
+  if (response.status === 404) return [];
+  return ((await response.json()) as { exchanges: KeptExchange[] }).exchanges;
+}
+
+export async function deleteChat(user: User, id: string): Promise<void> {
+  await call(user, `/chats/${encodeURIComponent(id)}`, "DELETE");
+}
+
+/** Says "not now" to a request for consent. One that is not open any more needs no answer. */
+export async function decline(user: User, consentURL: string): Promise<void> {
+  await call(user, `${new URL(consentURL, location.href).pathname}/decline`, "POST");
+}
+
 /** A line of the event stream; the fields that this page reads. */
 export interface StreamEvent {
   object?: string;
@@ -66,6 +107,7 @@ export interface StreamEvent {
   provider?: string;
   scopes?: string[];
   url?: string;
+  choices?: { delta?: { content?: string | null }; finish_reason?: string | null }[];
 }
 
 /** Sends a message and yields the events of the answer. Aborting the signal ends the request, and with it the agent's work. */

@@ -1,4 +1,4 @@
-import type { StreamEvent } from "./api";
+import type { KeptExchange, StreamEvent } from "./api";
 
 // What is on the screen: the user's messages, and answers made of parts in the
 // order in which they came.
@@ -17,7 +17,7 @@ export interface ToolPart {
   result?: string;
 }
 
-export type ConsentState = "waiting" | "granted" | "denied" | "expired" | "timeout" | "canceled";
+export type ConsentState = "waiting" | "granted" | "denied" | "declined" | "expired" | "timeout" | "canceled";
 
 export interface ConsentPart {
   kind: "consent";
@@ -61,12 +61,42 @@ export function applyEvent(exchange: Exchange, event: StreamEvent): Exchange {
       return exchange;
     case "authorization":
       return setConsent(exchange, event);
+    case "chat.completion.chunk":
+      return addChunk(exchange, event);
     case "response":
       if (event.status === "completed") return { ...exchange, state: "done" };
       if (event.status === "failed") return fail(exchange, event.error?.message ?? "");
       return exchange;
   }
   return exchange;
+}
+
+/** An exchange as it was, from what the backend kept. */
+export function replay(kept: KeptExchange, index: number): Exchange {
+  const begun: Exchange = { id: `kept-${index}`, question: kept.question, parts: [], state: "running" };
+  const exchange = (kept.events ?? []).reduce(applyEvent, begun);
+  return exchange.state === "running" ? stop(exchange) : exchange;
+}
+
+/** What the agent said, without tools and consents. */
+export function answerText(exchange: Exchange): string {
+  return exchange.parts.map((p) => (p.kind === "text" ? p.text : "")).filter(Boolean).join("\n\n");
+}
+
+/** What an agent that speaks chat completions sends. */
+function addChunk(exchange: Exchange, event: StreamEvent): Exchange {
+  const choice = event.choices?.[0];
+  const id = event.id ?? "completion";
+  let next = exchange;
+  if (choice?.delta?.content) {
+    if (next.parts.at(-1)?.kind !== "text") next = add(next, { kind: "text", id: `${id}-${next.parts.length}`, text: "" });
+    next = addText(next, next.parts.at(-1)?.id ?? "", choice.delta.content);
+  }
+  return choice?.finish_reason === "stop" ? { ...next, state: "done" } : next;
+}
+
+export function setConsentState(exchange: Exchange, id: string, state: ConsentState): Exchange {
+  return change(exchange, ["consent"], id, (p) => ({ ...p, state }) as ConsentPart);
 }
 
 export function fail(exchange: Exchange, message: string): Exchange {
@@ -120,7 +150,10 @@ function setConsent(exchange: Exchange, event: StreamEvent): Exchange {
       kind: "consent", id, state, tool: event.tool_name ?? "", provider: event.provider ?? "", scopes: event.scopes ?? [], url: event.url ?? "",
     });
   }
-  return change(exchange, ["consent"], id, (p) => ({ ...p, state }) as ConsentPart);
+  return change(exchange, ["consent"], id, (p) => {
+    // What the person said here is more exact than that it was refused.
+    return p.kind === "consent" && p.state === "declined" && state === "denied" ? p : ({ ...p, state }) as ConsentPart;
+  });
 }
 
 function consentState(event: StreamEvent): ConsentState {

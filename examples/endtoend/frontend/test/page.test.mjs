@@ -1,106 +1,90 @@
-// The page in a real browser against the whole local run.
-//
-// ENDTOEND is the built program (default: built here with go build), CHROMIUM
-// the browser (default /usr/bin/chromium). With SCREENSHOTS set, pictures are
-// written into that folder.
+// The page in a real browser against everything; see stage.mjs.
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { accessible, ask, chooseUser, close, ended, lastAnswer, launchAll, log, open, person, picture, signIn, stage } from "./stage.mjs";
 
-const here = dirname(fileURLToPath(import.meta.url));
-const work = mkdtempSync(join(tmpdir(), "endtoend-"));
-let browser, program, url, stderr = "";
+before(open);
+after(close);
 
-function start(...args) {
-  const binary = process.env.ENDTOEND ?? join(work, "endtoend");
-  if (!process.env.ENDTOEND) execFileSync("go", ["build", "-o", binary, "."], { cwd: join(here, "../.."), stdio: "inherit" });
-  return new Promise((resolve, reject) => {
-    const p = spawn(binary, ["-agent-addr", "localhost:0", "-backend-addr", "localhost:0", "-consent-timeout", "20s", ...args], { stdio: ["ignore", "pipe", "pipe"] });
-    let out = "";
-    p.stderr.on("data", (d) => (stderr += d));
-    p.stdout.on("data", (d) => {
-      out += d;
-      const ready = /^ready (\S+)$/m.exec(out);
-      if (ready) resolve([p, ready[1]]);
-    });
-    p.on("exit", (code) => reject(new Error(`ended with ${code}: ${out}${stderr}`)));
-  });
+/** Answers the consent that the page asks for in a window of its own. */
+async function decide(page, decision) {
+  const [tab] = await Promise.all([page.waitForEvent("popup"), page.getByRole("link", { name: "Authorize" }).click()]);
+  await tab.getByRole("link", { name: /Continue/ }).click();
+  await tab.getByRole("button", { name: decision }).click();
+  return tab;
 }
 
-before(async () => {
-  [program, url] = await start();
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-});
-
-after(async () => {
-  await browser?.close();
-  program?.kill("SIGINT");
-  rmSync(work, { recursive: true, force: true });
-});
-
-/** A browser of its own, with a page whose console errors fail the test. */
-async function person(t, options = {}) {
-  const context = await browser.newContext({ locale: "en-US", ...options });
-  context.setDefaultTimeout(15_000);
-  const page = await context.newPage();
-  const problems = [];
-  page.on("console", (m) => m.type() === "error" && !/401 \(Unauthorized\)/.test(m.text()) && problems.push(m.text()));
-  page.on("pageerror", (e) => problems.push(String(e)));
-  t.after(async () => {
-    await context.close();
-    assert.deepEqual(problems, [], "nothing in the console");
-  });
-  return page;
-}
-
-async function signIn(page, name) {
-  await page.goto(url);
-  await page.getByRole("button", { name: /^(Sign in|登录)$/ }).click();
-  await page.waitForURL(/127\.0\.0\.1/);
-  await page.getByText("Simulation:").waitFor();
-  await page.getByRole("button", { name }).click();
-  await page.waitForURL(`${url}/`);
-  await page.getByText(name).first().waitFor();
-}
-
-async function ask(page, question) {
-  await page.getByRole("textbox").fill(question);
-  await page.keyboard.press("Enter");
-}
-
-const lastAnswer = (page) => page.locator("section[data-state] .answer").last();
-const ended = (page, state) => page.locator(`main > section[data-state="${state}"]`).last().waitFor();
-
-async function picture(page, name) {
-  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, name + ".png") });
-}
-
-test("sign in, ask, and get answers from tools", async (t) => {
+test("the six prompts are answered by their tools", async (t) => {
   const page = await person(t);
-  await page.goto(url);
+  await page.goto(stage.url);
+  await page.getByRole("button", { name: "Sign in" }).waitFor();
   await picture(page, "signin");
+  await accessible(page, "sign-in");
   await signIn(page, "Alice");
   await page.getByText("Simulated model").waitFor();
+  await page.getByText("Simulated cloud").waitFor();
   await picture(page, "empty");
-  await ask(page, "How's the weather today?");
+  await accessible(page, "empty");
+  for (const [question, tool, says] of [
+    ["How's the weather today?", "weather_search", /temperature/],
+    ["What's my schedule for today?", "get_schedule", /Alice/],
+    ["What time is it now?", "get_current_time", /Asia\/Shanghai/],
+    ["Help me query my ECS instance list", "resource", /i-/],
+    ["Read my OSS file", "get_oss_object", /Quarterly report/],
+    ["Write 'hello' to my DingTalk document", "write_dingtalk_document", /hello/],
+  ]) {
+    await ask(page, question);
+    const answer = lastAnswer(page);
+    await Promise.race([ended(page, "running"), new Promise((r) => setTimeout(r, 300))]);
+    while ((await page.locator('section[data-state="running"]').count()) > 0) {
+      if ((await page.locator('.consent[data-state="waiting"]').count()) > 0) await (await decide(page, /Allow/)).getByText("Success").waitFor();
+      await new Promise((r) => setTimeout(r, 50));
+    }
+    await ended(page, "done");
+    assert.match(await answer.locator("details.tool summary").allInnerTexts().then((x) => x.join(" ")), new RegExp(tool), question);
+    await answer.locator("details.tool").last().locator("summary").click();
+    assert.match(await answer.innerText(), says, question);
+  }
+  await picture(page, "answers");
+  await accessible(page, "answers");
+  // Granted once, nobody is asked again.
+  await ask(page, "What time is it now?");
+  await ended(page, "done");
+  assert.equal(await lastAnswer(page).locator(".consent").count(), 0);
+});
+
+test("sign in, sign out, and conversations that survive a reload", async (t) => {
+  const page = await person(t);
+  await signIn(page, "Alice");
+  await page.getByRole("button", { name: /New chat/ }).click();
+  await ask(page, "How's the weather in Paris?");
+  await ended(page, "done");
+  await page.getByRole("navigation").getByText("How's the weather in Paris?").first().waitFor();
+  await page.reload();
   await ended(page, "done");
   assert.match(await lastAnswer(page).innerText(), /weather_search[\s\S]*temperature/);
-  await ask(page, "What's my schedule for today?");
-  await page.locator('details[data-tool="get_schedule"] summary').click();
-  await ended(page, "done");
-  assert.match(await lastAnswer(page).innerText(), /Alice/);
+  await page.locator('details[data-tool="weather_search"] summary').click();
+  await page.getByText("Arguments").waitFor();
 
-  // A reload keeps the login.
-  await page.reload();
-  await page.getByText("Alice").first().waitFor();
+  // Another one, and back.
+  await page.getByRole("button", { name: /New chat/ }).click();
+  assert.equal(await page.locator(".question").count(), 0);
+  await ask(page, "What's my schedule for today?");
+  await ended(page, "done");
+  await page.getByRole("navigation").getByText("How's the weather in Paris?").first().click();
+  await page.locator(".question", { hasText: "Paris" }).waitFor();
+  await picture(page, "conversations");
+  // The agent remembers, too: the conversation goes on.
+  await ask(page, "What's my schedule for today?");
+  await ended(page, "done");
+  assert.equal(await page.locator(".question").count(), 2);
+
+  // Deleting.
+  page.once("dialog", (d) => d.accept());
+  await page.getByRole("button", { name: "Delete: How's the weather in Paris?" }).first().click();
+  await page.getByRole("button", { name: "Delete: How's the weather in Paris?" }).first().waitFor({ state: "detached" });
+  assert.equal(await page.locator(".question").count(), 0, "the deleted one is closed");
+
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("button", { name: "Sign in" }).waitFor();
   await page.reload();
@@ -109,11 +93,12 @@ test("sign in, ask, and get answers from tools", async (t) => {
 
 test("consent: granting it in the browser lets the same answer go on", async (t) => {
   const page = await person(t);
-  await signIn(page, "Alice");
+  await signIn(page, "Bob");
   await ask(page, "What time is it now?");
   const card = page.locator(".consent");
   await card.getByText("time:read").waitFor();
   await picture(page, "consent-card");
+  await accessible(page, "consent card");
   const [tab] = await Promise.all([page.waitForEvent("popup"), card.getByRole("link", { name: "Authorize" }).click()]);
   await tab.getByText("Authorize access?").waitFor();
   await picture(tab, "consent-page");
@@ -129,45 +114,95 @@ test("consent: granting it in the browser lets the same answer go on", async (t)
   await picture(page, "granted");
 });
 
-test("consent: refusing it ends the answer properly", async (t) => {
+test("consent: refusing it at the provider ends the answer properly", async (t) => {
   const page = await person(t);
   await signIn(page, "Bob");
-  await ask(page, "What time is it now?");
-  const [tab] = await Promise.all([page.waitForEvent("popup"), page.getByRole("link", { name: "Authorize" }).click()]);
-  await tab.getByRole("link", { name: /Continue/ }).click();
-  await tab.getByRole("button", { name: /Deny/ }).click();
+  await ask(page, "Write 'hello' to my DingTalk document");
+  const tab = await decide(page, /Deny/);
   await tab.getByText("Refused").waitFor();
   await ended(page, "done");
   await page.locator('.consent[data-state="denied"]').waitFor();
   assert.match(await lastAnswer(page).innerText(), /refused/i);
 });
 
-test("consent: nobody answers", async (t) => {
-  const [p, address] = await start("-consent-timeout", "1s");
-  t.after(() => p.kill("SIGINT"));
-  const before = url;
-  url = address;
-  t.after(() => (url = before));
+test("consent: not now, on the card and on our page", async (t) => {
   const page = await person(t);
   await signIn(page, "Bob");
+  await ask(page, "Write 'hello' to my DingTalk document");
+  await page.getByRole("button", { name: "Not now" }).click();
+  await ended(page, "done");
+  await page.locator('.consent[data-state="declined"]').waitFor();
+  await page.getByRole("button", { name: "Try again" }).last().click();
+  const [tab] = await Promise.all([page.waitForEvent("popup"), page.getByRole("link", { name: "Authorize" }).click()]);
+  await tab.getByRole("button", { name: /Not now/ }).click();
+  await tab.getByText("Nothing was authorized").waitFor();
+  await ended(page, "done");
+  await page.locator('.consent[data-state="denied"]').waitFor();
+});
+
+test("consent: nobody answers", async (t) => {
+  const own = await launchAll("-consent-timeout", "1s");
+  t.after(() => own.process.kill("SIGINT"));
+  const page = await person(t);
+  await signIn(page, "Bob", own.url);
   await ask(page, "What time is it now?");
   await page.locator('.consent[data-state="timeout"]').waitFor();
   await ended(page, "done");
   assert.match(await lastAnswer(page).innerText(), /Nobody answered/);
+  await picture(page, "expired");
 });
 
-test("stop really stops", async (t) => {
+test("stop really stops; try again, copy", async (t) => {
   const page = await person(t);
   await signIn(page, "Bob");
-  await ask(page, "What time is it now?");
+  await ask(page, "Write 'hello' to my DingTalk document");
   await page.locator('.consent[data-state="waiting"]').waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
   await ended(page, "stopped");
   await page.locator('.consent[data-state="canceled"]').waitFor();
-  for (let i = 0; i < 100 && !stderr.includes("the client left"); i++) await new Promise((r) => setTimeout(r, 50));
-  assert.match(stderr, /the client left; the answer was stopped/);
+  for (let i = 0; i < 100 && !log.text.includes("the client left"); i++) await new Promise((r) => setTimeout(r, 50));
+  assert.match(log.text, /the client left; the answer was stopped/);
   await ask(page, "How's the weather today?");
   await ended(page, "done");
+  await page.getByRole("button", { name: "Copy" }).last().click();
+  await page.getByText("Copied").waitFor();
+  assert.match(await page.evaluate(() => navigator.clipboard.readText()), /weather|temperature/i);
+  await page.getByRole("button", { name: "Try again" }).last().click();
+  await page.locator(".question").nth(2).waitFor();
+  await ended(page, "done");
+});
+
+test("a reload in mid-answer keeps what was said", async (t) => {
+  const page = await person(t);
+  await signIn(page, "Bob");
+  await ask(page, "Write 'hello' to my DingTalk document");
+  await page.locator('.consent[data-state="waiting"]').waitFor();
+  await page.reload();
+  for (let i = 0; (await page.locator(".question").count()) === 0 && i < 20; i++) {
+    await new Promise((r) => setTimeout(r, 200)); // the backend keeps it once it has seen that nobody reads
+    await page.reload();
+    await page.getByRole("textbox").waitFor();
+    await new Promise((r) => setTimeout(r, 300));
+  }
+  await ended(page, "stopped");
+  await page.locator('.consent[data-state="canceled"]').waitFor();
+});
+
+test("the session ends in mid-chat: signing in again loses neither draft nor conversation", async (t) => {
+  const page = await person(t);
+  await signIn(page, "Alice");
+  await page.getByRole("button", { name: /New chat/ }).click();
+  await ask(page, "How's the weather in Oslo?");
+  await ended(page, "done");
+  const cookies = await page.context().cookies();
+  await page.context().clearCookies();
+  assert.ok(cookies.some((c) => c.name === "agent_session" && c.httpOnly && c.sameSite === "Lax"));
+  await ask(page, "and the schedule that I had not sent yet?");
+  await page.getByText("Your login has expired").waitFor();
+  await chooseUser(page, "Alice");
+  await page.waitForURL((u) => u.origin === stage.url && !u.search);
+  await page.locator(".question", { hasText: "Oslo" }).waitFor();
+  assert.equal(await page.getByRole("textbox").inputValue(), "and the schedule that I had not sent yet?");
 });
 
 test("two users in two browsers, in Chinese, on a phone, in the dark", async (t) => {
@@ -182,13 +217,28 @@ test("two users in two browsers, in Chinese, on a phone, in the dark", async (t)
   assert.doesNotMatch(a, /Bob/);
   assert.doesNotMatch(b, /Alice/);
   await picture(alice, "phone-zh");
+  await accessible(alice, "phone, dark, Chinese");
   assert.equal(await alice.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "nothing sticks out");
+  await alice.getByRole("button", { name: "对话列表" }).click();
+  await alice.getByRole("navigation").getByText("我今天有什么日程安排？").first().waitFor();
+  await picture(alice, "phone-list");
+  await alice.getByRole("button", { name: "English" }).click();
+  await alice.getByRole("button", { name: "Sign out" }).waitFor();
 });
 
-test("what a person says is shown as text", async (t) => {
+test("by keyboard alone", async (t) => {
   const page = await person(t);
-  await signIn(page, "Alice");
-  await ask(page, '<img src=x onerror="document.title=1"> weather in "<b>Paris</b>"');
+  await page.goto(stage.url);
+  await page.getByRole("button", { name: "Sign in" }).waitFor();
+  for (let i = 0; i < 10 && (await page.evaluate(() => document.activeElement?.textContent)) !== "Sign in"; i++) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/127\.0\.0\.1/);
+  await page.getByRole("button", { name: "Alice" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("textbox").waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.tagName), "TEXTAREA", "ready to type");
+  await page.keyboard.type("How's the weather today?");
+  await page.keyboard.press("Enter");
   await ended(page, "done");
-  assert.equal(await page.locator("main img, main b").count(), 0);
+  assert.equal(await page.evaluate(() => document.activeElement?.tagName), "TEXTAREA");
 });
