@@ -109,6 +109,9 @@ const (
 
 // New makes a server.
 func New(cfg Config) (*Server, error) {
+	if cfg.ClientID == "" {
+		return nil, errors.New("backend: a client id is required; register an application with the identity provider")
+	}
 	base, err := url.Parse(cfg.BaseURL)
 	if err != nil || base.Host == "" || strings.Trim(base.Path, "/") != "" {
 		return nil, fmt.Errorf("backend: base URL %q: want scheme and host alone", cfg.BaseURL)
