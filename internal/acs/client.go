@@ -202,7 +202,7 @@ func (c *Client) trace(ctx context.Context, req *Request, attempt int, start tim
 		slog.String("host", c.base.Host),
 		slog.Int("attempt", attempt),
 		slog.Duration("took", time.Since(start)),
-		slog.String("request_id", meta.RequestID),
+		slog.String("service_request_id", meta.RequestID),
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))

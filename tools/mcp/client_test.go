@@ -100,8 +100,10 @@ func TestConsentIsAskedWhereItIsNeeded(t *testing.T) {
 		set := combine(t, ctx, nil, o.client)
 		require.Equal(t, []string{"resources_connect"}, names(set))
 		before := o.asked.Load()
+		silently := o.cloud.Count("GetResourceOAuth2Token", user)
 		combine(t, ctx, nil, o.client)
 		require.Equal(t, before, o.asked.Load(), "listing asks nobody")
+		require.Equal(t, silently, o.cloud.Count("GetResourceOAuth2Token", user), "and not the service each time")
 
 		// Not earlier: listing has made the service open a session already.
 		o.answer = func() { o.cloud.ScriptUser(user, identitytest.Allow) }

@@ -35,6 +35,7 @@ type session struct {
 	end    context.CancelFunc // ends what outlives calls
 	ended  bool
 	lists  map[identity.CallerKey]listing // by the very caller, see list
+	asked  time.Time                      // when listing was last found to need consent
 	change int                            // counts the server's changes
 	legacy bool                           // the server takes nothing newer than 2025-11-25
 }
@@ -274,8 +275,29 @@ func (s *session) list(ctx context.Context) ([]mcpgo.Tool, error) {
 			delete(s.lists, other)
 		}
 	}
+	s.asked = time.Time{}
 	s.lists[*key] = listing{slices.Clip(tools), now.Add(s.client.cfg.ListLife), s.change}
 	return tools, nil
+}
+
+// consentLife is how long it is believed that listing needs the user's consent.
+// The stand-in works all the while, so that nothing waits for this to end.
+const consentLife = 30 * time.Second
+
+// needsConsent reports whether listing was found to need the user's consent a
+// short while ago.
+func (s *session) needsConsent(ctx context.Context) bool {
+	key, _ := identity.KeysFromContext(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, listed := s.lists[*key]
+	return !listed && time.Since(s.asked) < consentLife
+}
+
+func (s *session) setNeedsConsent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = time.Now()
 }
 
 func (s *session) call(ctx context.Context, name string, args json.RawMessage) (*mcpgo.CallToolResult, error) {

@@ -27,12 +27,17 @@ func (c *Client) Tools(ctx context.Context) ([]*tools.Tool, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.needsConsent(ctx) {
+		return []*tools.Tool{c.standIn()}, nil
+	}
 	listed, err := s.list(credentials.WithoutAsking(ctx))
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return nil, ctxErr
 	}
 	if err != nil {
-		if _, ok := errors.AsType[*credentials.AuthorizationRequiredError](err); !ok {
+		if _, ok := errors.AsType[*credentials.AuthorizationRequiredError](err); ok {
+			s.setNeedsConsent()
+		} else {
 			c.cfg.Logger.WarnContext(ctx, "mcp: listing tools", "server", c.cfg.Name, "error", err)
 		}
 		return []*tools.Tool{c.standIn()}, nil
