@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,15 @@ import (
 // startRedis starts a real Redis of its own on loopback.
 func startRedis(t *testing.T) (address string, stop func()) {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	host := l.Addr().String()
+	require.NoError(t, l.Close())
+	return "redis://" + host + "/0", startRedisAt(t, host)
+}
+
+func startRedisAt(t *testing.T, host string) (stop func()) {
+	t.Helper()
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		if os.Getenv("CI_REDIS") != "" {
@@ -29,11 +39,7 @@ func startRedis(t *testing.T) (address string, stop func()) {
 		}
 		t.Skip("redis-server is not installed; with it, the store of replicas is tested, too")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	host := l.Addr().String()
 	_, port, _ := net.SplitHostPort(host)
-	require.NoError(t, l.Close())
 	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
 	require.NoError(t, cmd.Start())
 	stop = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
@@ -45,7 +51,7 @@ func startRedis(t *testing.T) (address string, stop func()) {
 		}
 		return err == nil
 	}, 10*time.Second, 10*time.Millisecond)
-	return "redis://" + host + "/0", stop
+	return stop
 }
 
 func TestStores(t *testing.T) {
@@ -249,6 +255,13 @@ func TestRedisNotifiesAndFails(t *testing.T) {
 	require.Error(t, err)
 	require.NotErrorIs(t, err, ErrNotFound)
 	require.Error(t, <-ended)
+
+	// It heals by itself.
+	startRedisAt(t, strings.TrimSuffix(strings.TrimPrefix(address, "redis://"), "/0"))
+	require.Eventually(t, func() bool { return one.Put(t.Context(), "k", []byte("v"), time.Minute) == nil }, 10*time.Second, 50*time.Millisecond)
+	got, err := other.Get(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, "v", string(got))
 }
 
 // What is written is sealed: nothing of it shows, it opens with the same key

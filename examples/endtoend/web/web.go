@@ -212,7 +212,13 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) bool {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	_ = rc.SetReadDeadline(time.Time{})
+	if err == nil {
+		_ = rc.SetReadDeadline(time.Time{})
+	} else {
+		// The deadline stays: the server would wait for the rest of the body
+		// before it answers.
+		w.Header().Set("Connection", "close")
+	}
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		Fail(w, http.StatusRequestEntityTooLarge, "the body is too large")
 		return false

@@ -135,7 +135,9 @@ export async function* chat(user: User, chatID: string, text: string, signal: Ab
         .map((line) => line.slice(5).trimStart())
         .join("\n");
       if (data === "" || data === "[DONE]") continue;
-      yield JSON.parse(data) as StreamEvent;
+      const event = JSON.parse(data) as StreamEvent;
+      if (event.object === "response" && event.error?.code === "LOGIN_EXPIRED") throw new LoginError();
+      yield event;
     }
   }
 }

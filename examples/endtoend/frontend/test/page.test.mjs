@@ -205,6 +205,21 @@ test("the session ends in mid-chat: signing in again loses neither draft nor con
   assert.equal(await page.getByRole("textbox").inputValue(), "and the schedule that I had not sent yet?");
 });
 
+test("the agent finds the login expired in mid-chat", async (t) => {
+  const page = await person(t);
+  await signIn(page, "Bob");
+  await page.route("**/chat", (route) => route.fulfill({
+    contentType: "text/event-stream",
+    body: `data: ${JSON.stringify({ object: "response", status: "failed", error: { code: "LOGIN_EXPIRED", message: "Sign in again." } })}\n\n`,
+  }));
+  await ask(page, "a question that must not be lost");
+  await page.getByText("Your login has expired").waitFor();
+  await chooseUser(page, "Bob");
+  await page.waitForURL((u) => u.origin === stage.url && !u.search);
+  await page.getByRole("textbox").waitFor();
+  assert.equal(await page.getByRole("textbox").inputValue(), "a question that must not be lost");
+});
+
 test("two users in two browsers, in Chinese, on a phone, in the dark", async (t) => {
   const phone = { locale: "zh-CN", viewport: { width: 390, height: 844 }, colorScheme: "dark" };
   const [alice, bob] = [await person(t, phone), await person(t, phone)];
