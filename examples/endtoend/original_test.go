@@ -133,8 +133,10 @@ func TestTheOriginalPage(t *testing.T) {
 	var history []any
 	say := func(text string, onText func(string)) *originalReader {
 		t.Helper()
-		history = append(history, map[string]any{"id": fmt.Sprint(len(history)), "role": "user", "msgStatus": "finished",
-			"cards": []any{map[string]any{"code": "Text", "data": map[string]any{"content": text, "msgStatus": "finished"}}}})
+		history = append(history, map[string]any{
+			"id": fmt.Sprint(len(history)), "role": "user", "msgStatus": "finished",
+			"cards": []any{map[string]any{"code": "Text", "data": map[string]any{"content": text, "msgStatus": "finished"}}},
+		})
 		encoded, err := json.Marshal(history)
 		require.NoError(t, err)
 		resp := b.open(t.Context(), http.MethodPost, "/chat", map[string]any{
@@ -145,8 +147,10 @@ func TestTheOriginalPage(t *testing.T) {
 		require.Equal(t, 200, resp.StatusCode, "exactly")
 		reader := new(originalReader)
 		reader.read(t, resp.Body, onText)
-		history = append(history, map[string]any{"id": fmt.Sprint(len(history)), "role": "assistant",
-			"cards": []any{map[string]any{"code": "Text", "data": map[string]any{"content": reader.text()}}}})
+		history = append(history, map[string]any{
+			"id": fmt.Sprint(len(history)), "role": "assistant",
+			"cards": []any{map[string]any{"code": "Text", "data": map[string]any{"content": reader.text()}}},
+		})
 		return reader
 	}
 	got := say("What's my schedule for today?", func(string) {})
@@ -268,5 +272,26 @@ func TestOneRequestIDToTheCredential(t *testing.T) {
 			found = found || strings.Contains(line, want) && strings.Contains(line, " request_id=request-0001") && strings.Contains(line, "trace_id=4bf92f3577b34da6a3ce929d0e0e4736")
 		}
 		require.True(t, found, "%s in\n%s", want, logs.String())
+	}
+}
+
+// An AI gateway is one more MCP server: it takes the agent's workload access
+// token, which says for whom it calls, and nobody is asked for consent.
+func TestAIGateway(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	t.Setenv("DEMO_MCP_SERVER", "http://"+addr+"/mcp/gateway")
+	a, _ := newApp(t, "-cloud-addr", addr)
+	require.Equal(t, "http://"+addr+"/mcp/gateway", a.cloud.GatewayURL())
+	for _, user := range []string{"alice", "bob"} {
+		b := newBrowser(t, a)
+		b.signIn(user)
+		got := b.say("Call whoami", nil)
+		require.Len(t, got.outputs, 1, got.text)
+		require.Equal(t, "whoami", got.outputs[0].Name)
+		require.Contains(t, got.outputs[0].Output, user)
+		require.Empty(t, got.asks)
 	}
 }

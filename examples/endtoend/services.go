@@ -73,7 +73,7 @@ func openStore(s *settings.Settings, service string) (store.Closer, error) {
 type agentService struct {
 	server *agent.Server
 	http   *http.Server
-	mcp    *mcp.Client
+	mcp    []*mcp.Client
 	memory store.Closer
 	cancel context.CancelFunc // ends listening for wake-ups
 	log    *slog.Logger
@@ -120,16 +120,23 @@ func newAgentService(s settings.Settings, client *identity.Client, workloadName 
 	if err != nil {
 		return a, err
 	}
-	var servers []*mcp.Client
-	if s.MCPServer != "" {
-		a.mcp, err = agent.NewMCP(agent.MCPConfig{
-			Agent: self, Transport: transport, URL: s.MCPServer, Provider: s.MCPProvider, Scopes: s.MCPScopes,
-			CallbackURL: s.BaseURL + callbackPath, ConsentTimeout: s.ConsentTimeout, Log: log,
-		})
+	server := agent.MCPConfig{
+		Agent: self, Transport: transport, URL: s.MCPServer, Provider: s.MCPProvider, Scopes: s.MCPScopes,
+		CallbackURL: s.BaseURL + callbackPath, ConsentTimeout: s.ConsentTimeout, Log: log,
+	}
+	if server.URL != "" {
+		client, err := agent.NewMCP(server)
 		if err != nil {
 			return a, err
 		}
-		servers = append(servers, a.mcp)
+		a.mcp = append(a.mcp, client)
+	}
+	if server.URL = s.Gateway; server.URL != "" {
+		client, err := agent.NewGateway(server)
+		if err != nil {
+			return a, err
+		}
+		a.mcp = append(a.mcp, client)
 	}
 	model, err := llm.New(llm.Config{
 		Model: s.Model, BaseURL: s.ModelBaseURL, APIKey: llm.StaticKey(s.ModelKey), HTTPClient: &http.Client{Transport: transport},
@@ -137,7 +144,7 @@ func newAgentService(s settings.Settings, client *identity.Client, workloadName 
 	if err != nil {
 		return a, err
 	}
-	a.server = agent.New(agent.Config{Model: model, Tools: set, Servers: servers, Verifier: verifier, Store: a.memory, Log: log})
+	a.server = agent.New(agent.Config{Model: model, Tools: set, Servers: a.mcp, Verifier: verifier, Store: a.memory, Log: log})
 	return a, nil
 }
 
@@ -159,8 +166,8 @@ func (a *agentService) stop(grace time.Duration) error {
 		}
 	}
 	a.cancel()
-	if a.mcp != nil {
-		a.mcp.Close()
+	for _, client := range a.mcp {
+		client.Close()
 	}
 	if a.memory != nil {
 		errs = append(errs, a.memory.Close())

@@ -133,6 +133,27 @@ func NewMCP(cfg MCPConfig) (*mcp.Client, error) {
 	})
 }
 
+// NewGateway makes the client of an AI gateway: an MCP server that takes the
+// workload access token of the agent, which says for whom it calls. Nobody is
+// asked for consent. An address that ends in /sse speaks the older transport,
+// and gets the token without "Bearer", as the original sample sends it there.
+func NewGateway(cfg MCPConfig) (*mcp.Client, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("agent: AI gateway %q: %w", cfg.URL, err)
+	}
+	transport := &credentials.Transport[credentials.WorkloadToken]{
+		Source: credentials.NewWorkloadTokenSource(cfg.Agent), Hosts: []string{u.Host}, Base: cfg.Transport,
+	}
+	old := strings.HasSuffix(u.Path, "/sse")
+	if old {
+		transport.Authorize = func(h http.Header, token credentials.WorkloadToken) { h.Set("Authorization", token.Token.Reveal()) }
+	}
+	return mcp.New(mcp.Config{
+		Name: "gateway", Description: "tools behind the AI gateway", URL: cfg.URL, SSE: old, Logger: cfg.Log, Transport: transport,
+	})
+}
+
 // serviceClient calls the example resources.
 type serviceClient struct {
 	url  string

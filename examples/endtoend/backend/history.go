@@ -68,7 +68,7 @@ func (s *Server) listChats(w http.ResponseWriter, r *http.Request) {
 	web.JSON(w, http.StatusOK, map[string]any{"chats": heads})
 }
 
-// readChat answers with one chat.
+// readChat answers with one chat; one that has not begun is empty.
 func (s *Server) readChat(w http.ResponseWriter, r *http.Request) {
 	in := s.signedIn(w, r)
 	if in == nil {
@@ -76,14 +76,10 @@ func (s *Server) readChat(w http.ResponseWriter, r *http.Request) {
 	}
 	exchanges := []exchange{}
 	b, err := s.cfg.Sessions.Get(r.Context(), chatKey(in.owner(), r.PathValue("id")))
-	if errors.Is(err, store.ErrNotFound) {
-		web.Fail(w, http.StatusNotFound, "no such chat")
-		return
-	}
 	if err == nil {
 		err = json.Unmarshal(b, &exchanges)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		s.storeDown(w, r, err)
 		return
 	}

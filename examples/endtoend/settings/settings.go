@@ -60,6 +60,7 @@ type Settings struct {
 	OAuth2Provider   string        `env:"OAUTH2_PROVIDER"`
 	OAuth2Scopes     []string      `env:"OAUTH2_SCOPES"`
 	MCPServer        string        `env:"MCP_SERVER"        kind:"url"`
+	Gateway          string        `env:"DEMO_MCP_SERVER"   kind:"url"` // an AI gateway
 	MCPProvider      string        `env:"MCP_PROVIDER"`
 	MCPScopes        []string      `env:"MCP_SCOPES"        default:"/acs/mcp-server"`
 	Bucket           string        `env:"OSS_BUCKET"`
@@ -78,7 +79,7 @@ type Settings struct {
 }
 
 // ignored are keys of the original's files that nothing of ours reads.
-var ignored = []string{"APP_NAME", "DEBUG", "HOST", "PORT", "RELOAD", "FC_RUN_CMD", "DEMO_MCP_SERVER"}
+var ignored = []string{"APP_NAME", "DEBUG", "HOST", "PORT", "RELOAD", "FC_RUN_CMD"}
 
 // Load reads the settings. getenv is os.Getenv; an empty variable counts as
 // none. Of files those that exist are read, earlier ones first. unknown are the

@@ -76,7 +76,6 @@ export async function listChats(user: User): Promise<ChatHead[]> {
 /** What was said in a conversation; nothing, if there is none of that id. */
 export async function readChat(user: User, id: string): Promise<KeptExchange[]> {
   const response = await call(user, `/chats/${encodeURIComponent(id)}`);
-  if (response.status === 404) return [];
   return ((await response.json()) as { exchanges: KeptExchange[] }).exchanges;
 }
 
