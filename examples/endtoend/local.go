@@ -133,7 +133,7 @@ func start(opts options, log *slog.Logger) (a *app, err error) {
 // settings are those of a run on this machine: its own addresses, and of the
 // rest what the environment and config.yml say, the real cloud's things aside.
 func (a *app) settings(agentListener, backendListener net.Listener) (settings.Settings, error) {
-	s, unknown, err := settings.Load(os.Getenv, configFile)
+	s, unknown, err := settings.Load(os.Getenv, configFiles...)
 	if err != nil {
 		return s, err
 	}

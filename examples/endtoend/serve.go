@@ -19,12 +19,13 @@ import (
 	"github.com/agent-identity/agent-identity-go/internal/loopback"
 )
 
-// configFile is read in the working folder, if there is one.
-const configFile = "config.yml"
+// configFiles are read in the working folder, as far as they are there; app.yml
+// is what the original's backend has.
+var configFiles = []string{"config.yml", "app.yml"}
 
 func warnUnknown(log *slog.Logger, keys []string) {
 	for _, key := range keys {
-		log.Warn("config.yml has a key that means nothing", "key", key)
+		log.Warn("the settings' file has a key that means nothing", "key", key)
 	}
 }
 
@@ -37,7 +38,7 @@ func runService(ctx context.Context, name string, args []string, out, logOut io.
 	addr := flags.String("addr", defaultAddr, "`host:port` to listen on; port 0 takes a free one")
 	local := flags.Bool("local", false, "allow simulated services: an identity provider on this machine")
 	flags.Usage = func() {
-		fmt.Fprintf(logOut, "Usage: endtoend %s [flags]\n\nRuns the %s alone. Settings come from the environment, else from %s in this folder.\n\nFlags:\n", name, name, configFile)
+		fmt.Fprintf(logOut, "Usage: endtoend %s [flags]\n\nRuns the %s alone. Settings come from the environment, else from %s in this folder.\n\nFlags:\n", name, name, strings.Join(configFiles, " or "))
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -46,7 +47,7 @@ func runService(ctx context.Context, name string, args []string, out, logOut io.
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unknown argument %q; see -help", flags.Arg(0))
 	}
-	s, unknown, err := settings.Load(os.Getenv, configFile)
+	s, unknown, err := settings.Load(os.Getenv, configFiles...)
 	if err != nil {
 		return err
 	}

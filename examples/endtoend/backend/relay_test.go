@@ -3,6 +3,8 @@
 package backend
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -59,6 +61,35 @@ func TestWeakness29EventsNotPiecesAreRelayed(t *testing.T) {
 	require.Contains(t, body, "data: {\"object\":\"response\",\ndata: \"status\":\"completed\"}\n\n")
 	require.NotContains(t, body, "\r")
 	require.NotContains(t, body, "failed")
+}
+
+// The original's agent, as the reference shows it: its events reach the page as
+// they are, byte by byte.
+func TestTheOriginalAgent(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browser()
+	b.signIn(nil, "")
+	lines := []string{
+		`{"sequence_number":0,"object":"response","status":"created","error":null,"id":"response_1","created_at":1700000000,"completed_at":null,"output":null,"usage":null,"session_id":"chat-1"}`,
+		`{"sequence_number":2,"object":"message","status":"in_progress","error":null,"id":"msg_1","type":"message","role":"assistant","content":null,"code":null,"message":null,"usage":null,"metadata":null}`,
+		`{"sequence_number":3,"object":"content","status":"in_progress","error":null,"type":"text","index":0,"delta":true,"msg_id":"msg_1","text":"需要授权 Please authorize: https://example.com/a?b=c&d=<e>"}`,
+		`{"sequence_number":4,"object":"content","status":"completed","error":null,"type":"text","index":0,"delta":false,"msg_id":"msg_1","text":"x"}`,
+		`{"sequence_number":5,"object":"content","status":null,"error":null,"type":"data","index":0,"delta":null,"msg_id":null,"data":{"call_id":"c","name":"t","arguments":"{\"a\": 1}"}}`,
+		`{"sequence_number":6,"object":"response","status":"completed","error":null,"id":"response_1","created_at":1700000000,"completed_at":1700000001,"output":[],"usage":null,"session_id":"chat-1"}`,
+	}
+	var sent map[string]any
+	s.answers(func(w http.ResponseWriter, r *http.Request) {
+		readJSON(t, r, &sent)
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, line := range lines {
+			fmt.Fprintf(w, "data: %s\n\n", line)
+		}
+	})
+	_, _, body := b.do("POST", "/chat", hi)
+	require.Equal(t, "data: "+strings.Join(lines, "\n\ndata: ")+"\n\ndata: [DONE]\n\n", body)
+	require.Equal(t, "chat-1", sent["session_id"])
+	require.Equal(t, 3, len(strings.Split(sent["user_id"].(string), ".")), "the ID token")
+	require.IsType(t, []any{}, sent["input"])
 }
 
 // The AgentRun variant, as the reference describes it.
@@ -239,4 +270,26 @@ func TestAnotherPage(t *testing.T) {
 	require.Less(t, len(body), 200)
 	_, header, _ = s.browser().do("GET", "/assets/a.js", "", "Accept-Encoding", "gzip;q=0, identity")
 	require.Empty(t, header.Get("Content-Encoding"))
+}
+
+// Whatever an agent sends, what is kept of it is JSON.
+func FuzzEvent(f *testing.F) {
+	f.Add([]byte(`{"object":"content","type":"text","delta":true,"msg_id":"m","text":"x"}`))
+	f.Add([]byte(`{"object":"authorization","status":"in_progress","url":7}`))
+	f.Add([]byte(`{"object":"chat.completion.chunk","choices":[{"finish_reason":7}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var e event
+		if err := json.Unmarshal(data, &e); err != nil {
+			if _, wrongType := errors.AsType[*json.UnmarshalTypeError](err); !wrongType {
+				return
+			}
+		}
+		var c recorder
+		c.record(&e, data)
+		c.record(&e, data)
+		c.flush()
+		for _, kept := range c.events {
+			require.True(t, json.Valid(kept), "%q", kept)
+		}
+	})
 }

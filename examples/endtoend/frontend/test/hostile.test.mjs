@@ -101,3 +101,16 @@ test("an agent that speaks chat completions", async (t) => {
   await ended(page, "done");
   assert.match(await lastAnswer(page).innerText(), /Hello/);
 });
+
+test("the states of the consent card", async (t) => {
+  const page = await person(t);
+  await signIn(page, "Alice");
+  const auth = (status, code) => ({ object: "authorization", status, id: "a", call_id: "c", tool_name: "docs", provider: "dingtalk", scopes: ["openid"], url: status === "in_progress" ? `${stage.url}/consent/x` : "", error: code ? { code, message: code } : null });
+  for (const [code, state, words] of [["denied", "denied", "Refused"], ["expired", "expired", "Expired"], ["timeout", "timeout", "Nobody answered in time"], ["", "granted", "Granted"]]) {
+    await answer(page, auth("in_progress"), auth(code ? "failed" : "completed", code), { object: "response", status: "completed" });
+    await ask(page, `show ${state}`);
+    await page.locator(`.consent[data-state="${state}"]`, { hasText: words }).waitFor();
+    assert.equal(await page.locator(`.consent[data-state="${state}"] a, .consent[data-state="${state}"] button`).count(), 0);
+    await page.unroute("**/chat");
+  }
+});
