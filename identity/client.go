@@ -17,7 +17,8 @@ const (
 )
 
 // Client calls Agent Identity: the data plane (agentidentitydata 2025-11-27),
-// and of the control plane (agentidentity 2025-09-01) CreateWorkloadIdentity.
+// and with CallControl and package identity/control the control plane
+// (agentidentity 2025-09-01).
 // It is safe for concurrent use; one serves a whole program. Make one with
 // [New].
 type Client struct {

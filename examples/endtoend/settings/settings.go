@@ -136,7 +136,6 @@ func Load(getenv func(string) string, files ...string) (s Settings, unknown []st
 }
 
 // readFile reads a file of "key: value" lines; one that does not exist is empty.
-// Values are taken as they are written: a number does not become one.
 func readFile(name string) (map[string]string, error) {
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -145,6 +144,11 @@ func readFile(name string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseFile(name, text)
+}
+
+// parseFile takes values as they are written: a number does not become one.
+func parseFile(name string, text []byte) (map[string]string, error) {
 	var nodes map[string]yaml.Node
 	if err := yaml.Unmarshal(text, &nodes); err != nil {
 		return nil, fmt.Errorf("%s: want lines of the form NAME: value: %w", filepath.Base(name), err)

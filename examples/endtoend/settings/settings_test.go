@@ -91,9 +91,7 @@ func TestEverythingWrongIsSaidAtOnce(t *testing.T) {
 func FuzzFile(f *testing.F) {
 	f.Add([]byte("A: b\n"))
 	f.Add([]byte("OSS_BUCKET: [a]\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		file := filepath.Join(t.TempDir(), "config.yml")
-		require.NoError(t, os.WriteFile(file, text, 0o600))
-		_, _, _ = Load(env(nil), file)
+	f.Fuzz(func(_ *testing.T, text []byte) {
+		_, _ = parseFile("config.yml", text)
 	})
 }
