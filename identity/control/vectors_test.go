@@ -53,7 +53,6 @@ func newPlane(t *testing.T, s *service, sts bool) *control.Client {
 	return control.New(client)
 }
 
-
 // call makes a recorded call. What a recording has as its input is what a user
 // of the typed client says.
 func call(t *testing.T, plane *control.Client, op string, in map[string]any) error {
@@ -278,7 +277,10 @@ func TestErrorsAndSecrets(t *testing.T) {
 	for _, err := range []error{
 		plane.DeleteWorkloadIdentity(t.Context(), ""),
 		plane.UpdateIdentityProvider(t.Context(), &control.IdentityProvider{}),
-		func() error { _, err := plane.CreateOAuth2Provider(t.Context(), &control.OAuth2Provider{Name: "x"}); return err }(),
+		func() error {
+			_, err := plane.CreateOAuth2Provider(t.Context(), &control.OAuth2Provider{Name: "x"})
+			return err
+		}(),
 	} {
 		require.ErrorContains(t, err, "is required")
 	}

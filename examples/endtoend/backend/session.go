@@ -88,7 +88,9 @@ func (s *Server) readSession(ctx context.Context, id string) (*session, error) {
 	if err := json.Unmarshal(b, in); err != nil {
 		return nil, err
 	}
-	if s.left(in) <= 0 {
+	// One of another identity provider, before the settings were changed or the
+	// local cloud was started anew, is worth nothing to the agent.
+	if s.left(in) <= 0 || in.Issuer != s.cfg.Verifier.Issuer() {
 		return nil, nil
 	}
 	return in, nil

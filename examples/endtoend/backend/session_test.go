@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/idtoken"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 )
 
@@ -121,6 +122,21 @@ func TestSessionsEnd(t *testing.T) {
 	require.NotNil(t, in)
 	status, _, _ = b.do(http.MethodGet, "/me", "")
 	require.Equal(t, 401, status, "absolute")
+}
+
+// A login with another identity provider than the configured one is none.
+func TestSessionsOfAnotherProviderEnd(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browser()
+	b.signIn(nil, "")
+	cfg := s.backend.cfg
+	var err error
+	cfg.Verifier, err = idtoken.New("https://another.example.com", "client")
+	require.NoError(t, err)
+	s.server.Config.Handler, err = New(cfg)
+	require.NoError(t, err)
+	status, _, _ := b.do(http.MethodGet, "/me", "")
+	require.Equal(t, 401, status)
 }
 
 // An outage of the store is told as such: nobody is signed out by it, and it

@@ -53,6 +53,9 @@ func New(issuer, audience string) (*Verifier, error) {
 	return &Verifier{issuer: issuer, audience: audience, client: &http.Client{Timeout: 10 * time.Second}}, nil
 }
 
+// Issuer is whose tokens are accepted.
+func (v *Verifier) Issuer() string { return v.issuer }
+
 // Provider discovers the issuer, once it succeeds only once.
 func (v *Verifier) Provider(ctx context.Context) (*oidc.Provider, error) {
 	v.mu.Lock()
