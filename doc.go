@@ -16,6 +16,7 @@
 //	tools        tools for models: JSON schema from Go structs, checked arguments
 //	llm          messages, streaming, and the DashScope client
 //
+//	identity/control       the control plane: workload identities, providers, token vaults
 //	identity/identitytest  the local cloud, to test against offline
 //	examples/endtoend      the full sample: agent, backend and web page
 //

@@ -57,6 +57,7 @@ func TestImportsRunOneWay(t *testing.T) {
 
 		"credentials/tokensource": {"credentials"}, "tools/mcp": {"identity", "credentials", "tools"}, "tools/oss": {"credentials", "internal/loopback"}, "tools/dingtalk": {"credentials", "internal/loopback"},
 
+		"identity/control":      {"identity"},
 		"identity/identitytest": {"identity", "internal/emulator", "internal/randid"},
 		"internal/acs":          {"internal/loopback"}, "internal/tokencache": {}, "internal/sse": {}, "internal/randid": {}, "internal/loopback": {},
 	}
