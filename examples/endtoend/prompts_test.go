@@ -39,6 +39,8 @@ func TestPrompts(t *testing.T) {
 			{"读取我的钉钉文档", "", "你好"},
 			{"读取 OSS 里的 notes/todo.txt，然后把它写入我的钉钉文档", "", "document id: demo-document"},
 			{"读取我的钉钉文档", "", "Try the consent flow"},
+			{"请把 report.txt 复制到我的钉钉文档", "", "document id: demo-document"},
+			{"读取我的钉钉文档", "", "销售额增长"},
 		},
 	} {
 		b := newBrowser(t, a)

@@ -26,7 +26,7 @@ var concepts = []concept{
 	{"mail", stems("mail email inbox message send reply letter"), list("邮件 邮箱 收件箱 发信 信件 消息")},
 	{"document", stems("document doc page wiki note notes knowledge dingtalk"), list("文档 笔记 知识库 钉钉")},
 	{"file", stems("file object bucket oss storage download upload blob folder directory"), list("文件 对象 存储 桶 下载 上传 目录")},
-	{"write", stems("write overwrite save"), list("写入 写到 写进 写 覆盖 保存")},
+	{"write", stems("write overwrite save copy put append"), list("写入 写到 写进 写 覆盖 保存 存到 存入 复制 拷贝 放到 放进")},
 	{"listing", stems("list names"), list("列出 列表 有哪些 哪些文件")},
 	{"server", stems("ecs instance server machine vm host cloud resource resources cluster node"), list("实例 服务器 主机 云资源 资源 集群 虚拟机")},
 	{"stock", stems("stock share price quote ticker market equity nasdaq"), list("股票 股价 行情 股市")},

@@ -61,7 +61,7 @@ func isChinese(s string) bool {
 }
 
 // clauseEnd separates what is asked for in one message.
-var clauseEnd = regexp.MustCompile(`[?!;,\n？！；，。、]+|\.\s|\.$|(?i:\band\b|\bthen\b|\balso\b|\bas well as\b|\bplus\b)|以及|还有|并且|然后|同时|和|再`)
+var clauseEnd = regexp.MustCompile(`[?!;,\n？！；，。、]+|\.\s|\.$|(?i:\band\b|\bthen\b|\balso\b|\bas well as\b|\bplus\b)|以及|还有|并且|并|然后|同时|和|再`)
 
 // assignment is a clause that gives a parameter rather than asks for something.
 var assignment = regexp.MustCompile(`^\s*[\p{L}_]+\s*[:：=]\s*\S`)
@@ -177,10 +177,20 @@ func planCalls(req *request, question, found string, now time.Time) []plannedCal
 	if len(wishes) == 1 {
 		wishes[0].clause = question // all of it is about this
 	}
+	// "Copy report.txt into my document" is two wishes: the file is read first.
+	if len(wishes) == 1 && wantsText(wishes[0].tool) && !quotePattern.MatchString(question) {
+		if name := filePattern.FindString(question); name != "" {
+			if reader, ok := index.best("read the file " + name); ok && reader.Name != wishes[0].tool.Name && !wantsText(reader) {
+				wishes = []wish{{reader, question}, {wishes[0].tool, strings.Replace(question, name, "", 1)}}
+			}
+		}
+	}
 	var calls []plannedCall
 	seen := map[string]bool{}
 	for i, w := range wishes {
-		c := plannedCall{waits: i > 0 && refersBack.MatchString(w.clause) && wantsText(w.tool)}
+		// A text that is neither given nor named is what was found before.
+		back := refersBack.MatchString(w.clause) || !quotePattern.MatchString(w.clause)
+		c := plannedCall{waits: i > 0 && wantsText(w.tool) && back}
 		if c.waits {
 			c.toolCall = callOf(w.tool, w.clause, w.clause, found, now)
 		} else {
@@ -256,6 +266,9 @@ func schemaText(schema json.RawMessage) string {
 // best returns the tool that a text is most likely about.
 func (x *toolIndex) best(text string) (function, bool) {
 	want := read(text)
+	if filePattern.MatchString(text) {
+		want.concepts["file"] = max(want.concepts["file"], 0.8)
+	}
 	var best function
 	top := 0.0
 	for i, f := range x.tools {

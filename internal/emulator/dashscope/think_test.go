@@ -242,3 +242,56 @@ func FuzzThink(f *testing.F) {
 		}
 	})
 }
+
+// A file's content that is to go into a document takes two steps, however it is
+// put.
+func TestFromAFileIntoADocument(t *testing.T) {
+	office := append([]tool{
+		{"get_oss_object", "Reads a file (object) from the user's OSS storage.", `{"type":"object","properties":{"key":{"type":"string","description":"the object's name, for example reports/report.txt"},"bucket":{"type":"string"}}}`},
+		{"list_oss_objects", "Lists the names of the files (objects) in the user's OSS storage.", `{"type":"object","properties":{"prefix":{"type":"string"}}}`},
+		{"read_dingtalk_document", "Reads the user's DingTalk document.", `{"type":"object","properties":{"document_id":{"type":"string"}}}`},
+		{"write_dingtalk_document", "Overwrites the user's DingTalk document with a text.", `{"type":"object","properties":{"document_id":{"type":"string"},"content":{"type":"string"}},"required":["content"]}`},
+	}, sample...)
+	for _, question := range []string{
+		"Read report.txt from my OSS bucket and write it to my DingTalk document",
+		"read report.txt from my OSS bucket, then save it in my dingtalk doc",
+		"Take report.txt out of OSS and put its content into my DingTalk document",
+		"Please copy the file report.txt to my DingTalk document",
+		"Copy report.txt into my DingTalk document",
+		"Write the contents of report.txt from my bucket to my DingTalk document",
+		"读取 report.txt 并写入我的钉钉文档",
+		"读取 OSS 里的 report.txt，然后把它写入我的钉钉文档",
+		"把 OSS 中 report.txt 的内容写到钉钉文档里",
+		"请把 report.txt 复制到我的钉钉文档",
+	} {
+		first := decide(t, office, question)
+		require.Len(t, first, 1, question)
+		require.Equal(t, "get_oss_object", first[0].name, question)
+		require.JSONEq(t, `{"key":"report.txt"}`, first[0].arguments, question)
+
+		second := nextAfter(t, office, question, first[0], `{"key":"report.txt","text":"FOUND"}`)
+		require.Len(t, second, 1, question)
+		require.Equal(t, "write_dingtalk_document", second[0].name, question)
+		require.JSONEq(t, `{"content":"FOUND"}`, second[0].arguments, question)
+	}
+	for _, question := range []string{"Write 'hello' to my DingTalk document", "把“你好”写入我的钉钉文档", "write 'see report.txt' to my dingtalk document"} {
+		calls := decide(t, office, question)
+		require.Len(t, calls, 1, question)
+		require.Equal(t, "write_dingtalk_document", calls[0].name, question)
+	}
+}
+
+// nextAfter is what is called after one call has brought a result.
+func nextAfter(t *testing.T, tools []tool, question string, call toolCall, result string) []toolCall {
+	t.Helper()
+	var req request
+	raw := func(s string) json.RawMessage { b, err := json.Marshal(s); require.NoError(t, err); return b }
+	req.Input.Messages = []message{{Role: "user", RawContent: raw(question)}, {Role: "assistant"}, {Role: "tool", Name: call.name, RawContent: raw(result)}}
+	for _, x := range tools {
+		req.Parameters.Tools = append(req.Parameters.Tools, struct {
+			Type     string   `json:"type"`
+			Function function `json:"function"`
+		}{"function", function{x.name, x.description, json.RawMessage(x.schema)}})
+	}
+	return think(&req, today).calls
+}
