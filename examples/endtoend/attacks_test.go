@@ -3,11 +3,9 @@
 package main
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -286,30 +284,11 @@ func TestHostsAndOrigins(t *testing.T) {
 func TestNoSecretShows(t *testing.T) {
 	t.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "planted-environment-secret")
 	t.Setenv("AGENT_IDENTITY_WORKLOAD_ACCESS_TOKEN", "planted-workload-token")
-	// The simulated model behind a proxy that writes down what it is shown.
-	var cloud *identitytest.Server
 	shown := &lockedBuffer{}
-	model := modelServer(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(io.TeeReader(r.Body, shown))
-		req, err := http.NewRequestWithContext(r.Context(), r.Method, cloud.ModelURL()+strings.TrimPrefix(r.URL.Path, "/api/v1"), bytes.NewReader(body))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		req.Header = r.Header.Clone()
-		req.Header.Set("Authorization", "Bearer "+cloud.ModelKey().Reveal())
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer resp.Body.Close()
-		w.WriteHeader(resp.StatusCode)
-		_, _ = io.Copy(w, resp.Body)
-	})
+	model, use := spy(t, func(body []byte) { _, _ = shown.Write(body) })
 	a, logs := newApp(t, "-consent-timeout", "5s", "-model", model)
-	cloud = a.cloud
-	cloud.AddAPIKeyProvider(identitytest.APIKeyProvider, identity.NewSecret("planted-api-key"))
+	use(a)
+	a.cloud.AddAPIKeyProvider(identitytest.APIKeyProvider, identity.NewSecret("planted-api-key"))
 	b := newBrowser(t, a)
 	b.user = "alice"
 	back := b.signInPage(b.authorizeURL())

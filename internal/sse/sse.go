@@ -7,6 +7,7 @@ package sse
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -183,4 +184,28 @@ func (s *Writer) Raw(block []byte) error {
 		s.err = s.rc.Flush()
 	}
 	return s.err
+}
+
+// Beat writes a comment from time to time, so that nobody on the way takes a
+// quiet stream for a dead one, until ctx ends or stop is called. After stop has
+// returned nothing more is written.
+func (s *Writer) Beat(ctx context.Context, every time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				if s.Comment("heartbeat") != nil {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -73,4 +74,18 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestBeat(t *testing.T) {
+	rec := httptest.NewRecorder()
+	w := NewWriter(rec)
+	stop := w.Beat(t.Context(), time.Millisecond)
+	time.Sleep(20 * time.Millisecond)
+	require.NoError(t, w.Data([]byte("x")))
+	stop()
+	text := rec.Body.String()
+	require.Contains(t, text, ": heartbeat\n\n")
+	require.Contains(t, text, "data: x\n\n")
+	time.Sleep(5 * time.Millisecond)
+	require.Equal(t, text, rec.Body.String(), "nothing is written after stop")
 }

@@ -133,7 +133,7 @@ func (s *Server) process(w http.ResponseWriter, r *http.Request) {
 	}
 	defer a.leave()
 	events := sse.NewWriter(w)
-	defer beat(r.Context(), events)()
+	defer events.Beat(r.Context(), heartbeat)()
 	s.answer(r.Context(), a, protocol.NewStream(req.SessionID, events.Data))
 }
 
@@ -167,7 +167,7 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	events := sse.NewWriter(w)
-	defer beat(r.Context(), events)()
+	defer events.Beat(r.Context(), heartbeat)()
 	_ = s.answer(r.Context(), a, protocol.NewChatStream(body.Model, events.Data))
 }
 
@@ -322,29 +322,6 @@ func explain(err error, requestID string) protocol.Error {
 
 func (s *Server) log(ctx context.Context) *slog.Logger {
 	return web.Logger(ctx, s.cfg.Log)
-}
-
-// beat writes a comment from time to time, so that nobody on the way takes a
-// quiet stream, such as one that waits for consent, for a dead one.
-func beat(ctx context.Context, events *sse.Writer) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ticker := time.NewTicker(heartbeat)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				if events.Comment("heartbeat") != nil {
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
 }
 
 // leaseLife is how long a chat stays taken after the process that answers it

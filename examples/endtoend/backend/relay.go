@@ -86,7 +86,7 @@ func (a *relay) run(req *http.Request) error {
 	if resp.StatusCode != http.StatusOK {
 		return refused(resp)
 	}
-	defer a.beat(ctx)()
+	defer a.events.Beat(ctx, heartbeat)()
 	for ev, err := range sse.Read(resp.Body, 0) {
 		silence.Reset(agentSilence)
 		switch {
@@ -106,28 +106,6 @@ func (a *relay) run(req *http.Request) error {
 		return errBrokeOff
 	}
 	return nil
-}
-
-// beat writes a comment from time to time.
-func (a *relay) beat(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ticker := time.NewTicker(heartbeat)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				if a.events.Comment("heartbeat") != nil {
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
 }
 
 // refused explains an answer of the agent with another status than 200.
