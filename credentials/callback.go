@@ -225,8 +225,9 @@ func (h *CallbackHandler) Asked(r *http.Request, id string) (Authorization, erro
 
 // Decline is the user's "not now": nothing is granted, the tools that wait for
 // the authorization that [CallbackHandler.Expect] named id end with
-// [ErrAuthorizationDenied], here and where the store can tell, and a return of
-// the browser is not accepted any more. The service is not told; a later call
+// [ErrAuthorizationDenied], here and where the store can tell (elsewhere
+// [DeclineAuthorization] does it), and a return of the browser is not accepted
+// any more. The service is not told; a later call
 // asks anew. Call it for a POST of the application's own page, guarded as its
 // others are. The error is [ErrNotPending] as for [CallbackHandler.Asked].
 func (h *CallbackHandler) Decline(r *http.Request, id string) (Authorization, error) {
@@ -245,7 +246,7 @@ func (h *CallbackHandler) Decline(r *http.Request, id string) (Authorization, er
 	if own == nil {
 		return Authorization{}, ErrNotPending // answered in the meantime
 	}
-	consents.decline(id)
+	consents.decline(id, anybody)
 	h.tell(r.Context(), declined+id)
 	return own.authorization(), nil
 }

@@ -372,6 +372,28 @@ func TestDecline(t *testing.T) {
 	require.Equal(t, 400, s.open("phone", back).Code, "the link is used up")
 }
 
+// In a process of its own, "not now" is for the user's own waiting alone.
+func TestDeclineAuthorization(t *testing.T) {
+	s := newSite(t, nil)
+	alice, bob := s.signIn("phone", "alice"), s.signIn("bob's", "bob")
+	asked := make(chan credentials.Authorization, 1)
+	cfg := s.config()
+	cfg.OnAuthorization = func(_ context.Context, a credentials.Authorization) error { asked <- a; return nil }
+	done := make(chan error, 1)
+	go func() {
+		_, err := credentials.NewOAuth2Source(s.agent, cfg).Credential(identity.NewContext(t.Context(), alice))
+		done <- err
+	}()
+	id, err := s.handler.Expect(t.Context(), s.logins["phone"], <-asked)
+	require.NoError(t, err)
+	require.False(t, credentials.DeclineAuthorization(bob, id))
+	require.False(t, credentials.DeclineAuthorization(identity.Caller{}, id))
+	require.False(t, credentials.DeclineAuthorization(alice, "another"))
+	require.True(t, credentials.DeclineAuthorization(alice, id))
+	require.ErrorIs(t, <-done, credentials.ErrAuthorizationDenied)
+	require.False(t, credentials.DeclineAuthorization(alice, id))
+}
+
 // A consent that was asked for through one replica is confirmed by another, and
 // of two that handle the same return only one confirms.
 func TestCallbackOnAnotherReplica(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/agent-identity/agent-identity-go/identity"
 )
 
 // NotifyAuthorization tells the sources in this process that the state of an
@@ -29,15 +31,29 @@ func (r *consentRegistry) notify(topic string) {
 	}
 }
 
-// decline ends the waiting for a session as refused.
-func (r *consentRegistry) decline(topic string) {
+// DeclineAuthorization is the user's "not now" in a process whose tools wait,
+// where another one has the [CallbackHandler] and no [Notifier] connects them.
+// id is what [CallbackHandler.Expect] named the authorization, and caller the
+// user, verified: nobody else's waiting is ended. It reports whether anybody
+// waited. It is safe for concurrent use.
+func DeclineAuthorization(caller identity.Caller, id string) bool {
+	return consents.decline(id, func(c *consent) bool { return c.key.subject == caller.Subject() })
+}
+
+// decline ends the waiting for a session as refused, if may agrees.
+func (r *consentRegistry) decline(topic string, may func(*consent) bool) bool {
 	r.mu.Lock()
 	c := r.byTopic[topic]
 	r.mu.Unlock()
-	if c != nil {
-		c.finish(OAuth2Token{}, ErrAuthorizationDenied)
+	if c == nil || !may(c) {
+		return false
 	}
+	c.finish(OAuth2Token{}, ErrAuthorizationDenied)
+	return true
 }
+
+// anybody is for those who have been checked before.
+func anybody(*consent) bool { return true }
 
 // declined comes before the topic of a session whose user said "not now".
 const declined = "declined/"
@@ -45,7 +61,7 @@ const declined = "declined/"
 // heard does what another process told.
 func (r *consentRegistry) heard(told string) {
 	if topic, ok := strings.CutPrefix(told, declined); ok {
-		r.decline(topic)
+		r.decline(topic, anybody)
 		return
 	}
 	r.notify(told)

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agent-identity/agent-identity-go/credentials"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/idtoken"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
@@ -68,6 +69,7 @@ func New(cfg Config) *Server {
 	mux.HandleFunc("POST /process", s.process)
 	mux.HandleFunc("POST /openai/v1/chat/completions", s.complete)
 	mux.HandleFunc("DELETE /conversations/{id}", s.forget)
+	mux.HandleFunc("POST /consents/{id}/decline", s.decline)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		web.JSON(w, http.StatusOK, map[string]any{
 			"service": "agent-identity-go end-to-end agent", "mode": "daemon_thread",
@@ -253,6 +255,20 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	web.JSON(w, http.StatusOK, map[string]string{"status": "deleted"})
+}
+
+// decline ends the waiting for a consent of the user whose ID token is the
+// bearer token.
+func (s *Server) decline(w http.ResponseWriter, r *http.Request) {
+	token := bearer(r)
+	if _, ok := s.verify(w, r, token); !ok {
+		return
+	}
+	if !credentials.DeclineAuthorization(identity.Caller{UserToken: identity.NewSecret(token)}, r.PathValue("id")) {
+		web.Fail(w, http.StatusNotFound, "nobody waits for this here")
+		return
+	}
+	web.JSON(w, http.StatusOK, map[string]string{"status": "declined"})
 }
 
 // answer writes the answer to a request, and closes it as what became of it.

@@ -59,8 +59,13 @@ func (s *Server) agentRequest(ctx context.Context, in *session, m *message, ques
 	return req, nil
 }
 
-// forget lets the agent forget a chat. Only ours can.
+// forget lets the agent forget a chat.
 func (s *Server) forget(ctx context.Context, in *session, chatID string) error {
+	return s.tell(ctx, in, http.MethodDelete, "/conversations/"+chatID)
+}
+
+// tell makes a request of the agent that only ours knows.
+func (s *Server) tell(ctx context.Context, in *session, method, path string) error {
 	u, err := url.Parse(s.cfg.AgentURL)
 	if err != nil {
 		return err
@@ -69,10 +74,10 @@ func (s *Server) forget(ctx context.Context, in *session, chatID string) error {
 	if s.cfg.Framework == AgentRun || !ours {
 		return nil
 	}
-	u.Path, u.RawQuery = base+"/conversations/"+chatID, ""
+	u.Path, u.RawQuery = base+path, ""
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, u.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return err
 	}

@@ -73,18 +73,30 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 
 // decline is the user's "not now", of our own page or of the chat's.
 func (s *Server) decline(w http.ResponseWriter, r *http.Request) {
+	in, err := s.session(r)
+	if err != nil {
+		s.storeDown(w, r, err)
+		return
+	}
 	asked, err := s.consents.Decline(r, r.PathValue("id"))
 	switch {
 	case errors.Is(err, credentials.ErrNotPending):
 		s.problem(w, r, http.StatusNotFound, "This authorization request is not open in this login.")
+		return
 	case err != nil:
 		s.log(r).Error("declining an authorization", "error", err)
 		s.problem(w, r, http.StatusServiceUnavailable, "This is not possible now. Please try again in a moment.")
-	case strings.Contains(r.Header.Get("Accept"), "text/html"):
-		s.html(w, http.StatusOK, declinedPage, asked, closeScript)
-	default:
-		web.JSON(w, http.StatusOK, map[string]string{"status": "declined"})
+		return
 	}
+	// Agents that share our store know already; one that does not is told.
+	if err := s.tell(r.Context(), in, http.MethodPost, "/consents/"+r.PathValue("id")+"/decline"); err != nil {
+		s.log(r).Warn("telling the agent that an authorization was declined; the tool waits for its time limit", "error", err)
+	}
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		s.html(w, http.StatusOK, declinedPage, asked, closeScript)
+		return
+	}
+	web.JSON(w, http.StatusOK, map[string]string{"status": "declined"})
 }
 
 // callbackPage answers the browser that comes back after the user decided, in

@@ -293,3 +293,34 @@ func FuzzEvent(f *testing.F) {
 		}
 	})
 }
+
+// "Not now" reaches an agent that shares no store with the backend.
+func TestNotNowReachesTheAgent(t *testing.T) {
+	s := newSite(t, nil)
+	b := s.browser()
+	b.signIn(nil, "")
+	told := make(chan string, 1)
+	s.answers(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/consents/") {
+			told <- r.URL.Path + " " + strings.SplitN(r.Header.Get("Authorization"), ".", 2)[0]
+			return
+		}
+		fmt.Fprint(w, "data: {\"object\":\"authorization\",\"status\":\"in_progress\",\"id\":\"a\",\"tool_name\":\"docs\",\"provider\":\"p\",\"scopes\":[\"s\"],\"url\":\"https://example.com/a\",\"session_uri\":\"urn:1\"}\n\ndata: {\"object\":\"response\",\"status\":\"completed\"}\n\n")
+	})
+	_, _, body := b.do("POST", "/chat", hi)
+	require.NotContains(t, body, "urn:1")
+	require.NotContains(t, body, "example.com")
+	_, rest, found := strings.Cut(body, "/consent/")
+	require.True(t, found, body)
+	id, _, _ := strings.Cut(rest, `"`)
+	for _, other := range []*browser{s.browser(), func() *browser { o := s.browser(); o.signIn(map[string]any{"sub": "bob"}, ""); return o }()} {
+		status, _, _ := other.do("POST", "/consent/"+id+"/decline", "")
+		require.Equal(t, 404, status)
+	}
+	require.Empty(t, told)
+	status, _, body := b.do("POST", "/consent/"+id+"/decline", "")
+	require.Equal(t, 200, status, body)
+	require.Regexp(t, `^/consents/`+id+`/decline Bearer eyJ`, <-told)
+	status, _, _ = b.do("GET", "/consent/"+id, "")
+	require.Equal(t, 404, status, "it is not open any more")
+}
