@@ -27,7 +27,7 @@ func (s *Service) getResourceAPIKey(c *call) (map[string]any, *Refusal) {
 	if !ok {
 		return nil, &Refusal{404, "EntityNotExists.APIKeyCredentialProvider", fmt.Sprintf("there is no API key credential provider %.80q", c.target)}
 	}
-	return map[string]any{"APIKey": key}, nil
+	return map[string]any{"APIKey": key.key}, nil
 }
 
 func (s *Service) getResourceOAuth2Token(c *call) (map[string]any, *Refusal) {

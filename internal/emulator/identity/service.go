@@ -2,7 +2,8 @@
 
 // Package identity is the local cloud's Agent Identity: the data plane
 // (agentidentitydata 2025-11-27) and of the control plane (agentidentity
-// 2025-09-01) CreateWorkloadIdentity, over their real wire protocol.
+// 2025-09-01) workload identities, identity providers, credential providers and
+// the default token vault, over their real wire protocol.
 //
 // It is as strict as the service is documented to be: signatures are
 // verified, workload identities, providers and return URLs must be registered,
@@ -51,7 +52,7 @@ type Workload struct {
 	Description      string
 	SourcePlatform   string
 	SourceAgentArn   string
-	created          time.Time
+	created, updated time.Time
 }
 
 // Arn names the workload identity.
@@ -64,6 +65,8 @@ type IdentityProvider struct {
 	Name      string
 	Issuer    string
 	Audiences []string
+
+	record
 }
 
 // OAuth2Provider is an outbound credential provider.
@@ -76,6 +79,10 @@ type OAuth2Provider struct {
 	CallbackID            string // the last part of its callback URL
 	// OnBehalfOf providers exchange tokens and ask no user.
 	OnBehalfOf bool
+
+	vendor, oauthType string
+	config            oauth2Config
+	record
 }
 
 // RoleSession is what STS credentials stand for.
@@ -134,7 +141,7 @@ type Service struct {
 	workloads  map[string]*Workload
 	idps       map[string]*IdentityProvider
 	verifiers  map[string]*oidc.IDTokenVerifier // by identity provider
-	apiKeys    map[string]string                // by API key provider
+	apiKeys    map[string]*apiKeyProvider
 	oauth      map[string]*OAuth2Provider
 	tokens     map[string]workloadToken
 	sessions   map[string]*RoleSession // by access key id
@@ -153,7 +160,7 @@ func New(base *core.Base) *Service {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		accessKeys: map[string]string{}, workloads: map[string]*Workload{}, idps: map[string]*IdentityProvider{},
-		verifiers: map[string]*oidc.IDTokenVerifier{}, apiKeys: map[string]string{}, oauth: map[string]*OAuth2Provider{},
+		verifiers: map[string]*oidc.IDTokenVerifier{}, apiKeys: map[string]*apiKeyProvider{}, oauth: map[string]*OAuth2Provider{},
 		tokens: map[string]workloadToken{}, sessions: map[string]*RoleSession{}, nonces: map[string]time.Time{},
 		consents: map[string]*consent{}, states: map[string]*consent{}, grants: map[grantKey]*storedGrant{},
 	}
@@ -170,7 +177,7 @@ func (s *Service) AddAccessKey(id, secret string) {
 func (s *Service) AddWorkload(w Workload) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.created = s.Clock.Now()
+	w.created, w.updated = s.Clock.Now(), s.Clock.Now()
 	s.workloads[w.Name] = &w
 }
 
@@ -178,6 +185,7 @@ func (s *Service) AddWorkload(w Workload) {
 func (s *Service) AddIdentityProvider(p IdentityProvider) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	p.created, p.updated = s.Clock.Now(), s.Clock.Now()
 	s.idps[p.Name] = &p
 	delete(s.verifiers, p.Name)
 }
@@ -186,7 +194,8 @@ func (s *Service) AddIdentityProvider(p IdentityProvider) {
 func (s *Service) AddAPIKeyProvider(name, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.apiKeys[name] = key
+	now := s.Clock.Now()
+	s.apiKeys[name] = &apiKeyProvider{name, key, record{created: now, updated: now}}
 }
 
 // AddOAuth2Provider registers an outbound OAuth2 provider and returns its
@@ -197,6 +206,9 @@ func (s *Service) AddOAuth2Provider(p OAuth2Provider) (callbackURL string) {
 	if p.CallbackID == "" {
 		p.CallbackID = randid.UUID()
 	}
+	p.created, p.updated = s.Clock.Now(), s.Clock.Now()
+	p.vendor, p.oauthType = aliyunVendor, flowUserFederation
+	p.config.Included = &includedOAuth2{p.ClientID, p.ClientSecret, p.AuthorizationEndpoint, p.TokenEndpoint}
 	s.oauth[p.Name] = &p
 	return s.callbackURL(&p)
 }
@@ -244,17 +256,6 @@ var dataOperations = map[string]operation{
 	"AssumeRoleForWorkloadIdentity": {
 		anonymous: true, required: []string{"WorkloadAccessToken", "RoleSessionName"},
 		optional: []string{"DurationSeconds", "Policy"}, run: (*Service).assumeRole,
-	},
-}
-
-var controlOperations = map[string]operation{
-	"CreateWorkloadIdentity": {
-		required: []string{"WorkloadIdentityName"},
-		optional: []string{
-			"RoleArn", "CreateRAMRole", "IdentityProviderName", "AllowedResourceOAuth2ReturnURLs",
-			"SessionBindingEnabled", "Description", "SourcePlatform", "SourceAgentArn",
-		},
-		run: (*Service).createWorkloadIdentity,
 	},
 }
 
@@ -312,7 +313,8 @@ var shown = []string{
 	"WorkloadIdentityName", "ResourceCredentialProviderName", "OAuth2Flow", "Scopes", "ResourceOAuth2ReturnURL", "ForceAuthentication",
 	"CustomState", "CustomParameters", "SessionURI", "Audience", "UserId", "RoleSessionName", "DurationSeconds", "Policy",
 	"RoleArn", "CreateRAMRole", "IdentityProviderName", "AllowedResourceOAuth2ReturnURLs", "SessionBindingEnabled", "Description",
-	"SourcePlatform", "SourceAgentArn",
+	"SourcePlatform", "SourceAgentArn", "DiscoveryURL", "AllowedAudience", "APIKeyCredentialProviderName", "OAuth2CredentialProviderName",
+	"CredentialProviderVendor", "CallbackURL", "OAuthType", "TokenVaultName", "MaxResults", "NextToken",
 }
 
 func masked(params map[string]string) map[string]string {
@@ -426,8 +428,8 @@ func jsonParam(c *call, name string, into any) *Refusal {
 func (s *Service) APIKeyProvider(key string) (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for provider, k := range s.apiKeys {
-		if subtle.ConstantTimeCompare([]byte(k), []byte(key)) == 1 {
+	for provider, p := range s.apiKeys {
+		if subtle.ConstantTimeCompare([]byte(p.key), []byte(key)) == 1 {
 			return provider, true
 		}
 	}

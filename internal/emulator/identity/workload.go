@@ -209,11 +209,10 @@ func (s *Service) createWorkloadIdentity(c *call) (map[string]any, *Refusal) {
 	w := &Workload{
 		Name: c.params["WorkloadIdentityName"], RoleArn: c.params["RoleArn"], IdentityProvider: c.params["IdentityProviderName"],
 		Description: c.params["Description"], SourcePlatform: c.params["SourcePlatform"], SourceAgentArn: c.params["SourceAgentArn"],
-		SessionBinding: c.params["SessionBindingEnabled"] == "true", created: s.Clock.Now(),
+		SessionBinding: c.params["SessionBindingEnabled"] == "true", created: s.Clock.Now(), updated: s.Clock.Now(),
 	}
-	c.target = w.Name
-	if !namePattern.MatchString(w.Name) {
-		return nil, &Refusal{400, "InvalidParameter.WorkloadIdentityName", "want 1 to 128 letters, digits, _ and -"}
+	if ref := checkName(c, "WorkloadIdentityName"); ref != nil {
+		return nil, ref
 	}
 	if ref := jsonParam(c, "AllowedResourceOAuth2ReturnURLs", &w.ReturnURLs); ref != nil {
 		return nil, ref
@@ -223,18 +222,86 @@ func (s *Service) createWorkloadIdentity(c *call) (map[string]any, *Refusal) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, exists := s.workloads[w.Name]; exists {
-		return nil, &Refusal{409, "EntityAlreadyExists.WorkloadIdentity", "a workload identity of this name exists"}
+	if s.workloads[w.Name] != nil {
+		return nil, exists("WorkloadIdentity", w.Name)
 	}
-	if w.IdentityProvider != "" && s.idps[w.IdentityProvider] == nil {
-		return nil, &Refusal{404, "EntityNotExists.IdentityProvider", "there is no such identity provider"}
+	if ref := s.checkIdentityProvider(w); ref != nil {
+		return nil, ref
 	}
 	s.workloads[w.Name] = w
-	created := w.created.UTC().Format("2006-01-02T15:04:05Z")
-	return map[string]any{"WorkloadIdentity": map[string]any{
+	return map[string]any{"WorkloadIdentity": w.describe()}, nil
+}
+
+// checkIdentityProvider is called with s.mu held.
+func (s *Service) checkIdentityProvider(w *Workload) *Refusal {
+	if w.IdentityProvider != "" && s.idps[w.IdentityProvider] == nil {
+		return absent("IdentityProvider", w.IdentityProvider)
+	}
+	return nil
+}
+
+func (w *Workload) describe() map[string]any {
+	return map[string]any{
 		"WorkloadIdentityName": w.Name, "WorkloadIdentityArn": w.Arn(), "Description": w.Description, "RoleArn": w.RoleArn,
 		"IdentityProviderName": w.IdentityProvider, "AllowedResourceOAuth2ReturnURLs": w.ReturnURLs,
 		"SessionBindingEnabled": w.SessionBinding, "SourcePlatform": w.SourcePlatform, "SourceAgentArn": w.SourceAgentArn,
-		"CreateTime": created, "UpdateTime": created,
-	}}, nil
+		"CreateTime": stamp(w.created), "UpdateTime": stamp(w.updated),
+	}
+}
+
+func (s *Service) getWorkloadIdentity(c *call) (map[string]any, *Refusal) {
+	c.target = c.params["WorkloadIdentityName"]
+	w, ref := s.workload(c.target)
+	if ref != nil {
+		return nil, ref
+	}
+	return map[string]any{"WorkloadIdentity": w.describe()}, nil
+}
+
+func (s *Service) updateWorkloadIdentity(c *call) (map[string]any, *Refusal) {
+	c.target = c.params["WorkloadIdentityName"]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.workloads[c.target]
+	if old == nil {
+		return nil, absent("WorkloadIdentity", c.target)
+	}
+	w := *old // calls that are under way keep the old one
+	for name, field := range map[string]*string{"Description": &w.Description, "IdentityProviderName": &w.IdentityProvider, "RoleArn": &w.RoleArn} {
+		if text, ok := c.params[name]; ok {
+			*field = text
+		}
+	}
+	if _, ok := c.params["AllowedResourceOAuth2ReturnURLs"]; ok {
+		w.ReturnURLs = nil
+		if ref := jsonParam(c, "AllowedResourceOAuth2ReturnURLs", &w.ReturnURLs); ref != nil {
+			return nil, ref
+		}
+	}
+	if text, ok := c.params["SessionBindingEnabled"]; ok {
+		w.SessionBinding = text == "true"
+	}
+	if ref := s.checkIdentityProvider(&w); ref != nil {
+		return nil, ref
+	}
+	w.updated = s.Clock.Now()
+	s.workloads[w.Name] = &w
+	return map[string]any{}, nil
+}
+
+func (s *Service) deleteWorkloadIdentity(c *call) (map[string]any, *Refusal) {
+	c.target = c.params["WorkloadIdentityName"]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.workloads[c.target] == nil {
+		return nil, absent("WorkloadIdentity", c.target)
+	}
+	delete(s.workloads, c.target)
+	return map[string]any{}, nil
+}
+
+func (s *Service) listWorkloadIdentities(c *call) (map[string]any, *Refusal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return listObjects(c, "WorkloadIdentities", s.workloads, (*Workload).describe)
 }
