@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/backend"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/settings"
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/store"
 	"github.com/agent-identity/agent-identity-go/examples/endtoend/web"
 	"github.com/agent-identity/agent-identity-go/identity"
 	"github.com/agent-identity/agent-identity-go/identity/identitytest"
@@ -90,7 +93,7 @@ func start(opts options, log *slog.Logger) (a *app, err error) {
 	if err != nil {
 		return a, err
 	}
-	a.agentURL, a.backendURL = strings.TrimSuffix(s.AgentURL, "/process"), s.BaseURL
+	a.agentURL, a.backendURL = "http://"+hostOf(agentListener), s.BaseURL
 
 	a.cloud, err = identitytest.Start(identitytest.Config{
 		Addr: opts.cloudAddr, LoginRedirectURIs: []string{s.RedirectURL}, ReturnURLs: []string{s.BaseURL + callbackPath}, Users: opts.users, Logger: log,
@@ -116,6 +119,11 @@ func start(opts options, log *slog.Logger) (a *app, err error) {
 	if opts.model == simulatedModel {
 		simulated = append(simulated, "model")
 	}
+	if strings.Contains(opts.store, "://") && s.StoreKey.IsZero() {
+		if s.StoreKey, err = ownKey(log); err != nil {
+			return a, err
+		}
+	}
 	agentSettings, backendSettings := s, s
 	agentSettings.Store = storeOr(opts.store, "agent", opts.agentAddr, agentListener)
 	backendSettings.Store = storeOr(besideOf(opts.store), "backend", opts.backendAddr, backendListener)
@@ -139,12 +147,15 @@ func (a *app) settings(agentListener, backendListener net.Listener) (settings.Se
 	}
 	warnUnknown(a.log, unknown)
 	s.AgentURL = "http://" + hostOf(agentListener) + "/process"
+	if backend.Framework(s.Framework) == backend.AgentRun {
+		s.AgentURL = "http://" + hostOf(agentListener) + "/openai/v1/chat/completions"
+	}
 	s.ConsentTimeout, s.Frontend = a.opts.consentTimeout, a.opts.frontend
 	if s.BaseURL, err = addressOr("APP_REDIRECT_URI", "http://"+hostOf(backendListener)); err != nil {
 		return s, err
 	}
 	s.RedirectURL, err = addressOr("INBOUND_REDIRECT_URI", s.BaseURL)
-	s.AgentToken, s.Framework = identity.Secret{}, ""
+	s.AgentToken = identity.Secret{}
 	return s, err
 }
 
@@ -199,6 +210,22 @@ func storeOr(given, service, addr string, l net.Listener) string {
 		return "memory:"
 	}
 	return filepath.Join(folder, "agent-identity-endtoend", fmt.Sprintf("%s-%d.db", service, l.Addr().(*net.TCPAddr).Port))
+}
+
+// ownKey is the key with which this user's runs seal what they keep in a Redis,
+// where none is configured.
+func ownKey(log *slog.Logger) (identity.Secret, error) {
+	folder, err := os.UserCacheDir()
+	if err != nil {
+		return identity.Secret{}, fmt.Errorf("STORE_KEY is not set, and there is no folder to make a key in: %w", err)
+	}
+	path := filepath.Join(folder, "agent-identity-endtoend", "redis.key")
+	key, err := store.KeyFile(path)
+	if err != nil {
+		return identity.Secret{}, err
+	}
+	log.Info("STORE_KEY is not set; what is kept in Redis is sealed with a key of this machine", "file", path)
+	return identity.NewSecret(base64.StdEncoding.EncodeToString(key)), nil
 }
 
 // besideOf is where the backend keeps what it has, given where the agent does:

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/agent-identity/agent-identity-go/examples/endtoend/protocol"
+	"github.com/agent-identity/agent-identity-go/internal/sse"
 )
 
 // originalReader reads a stream by the rules of the original page's reader
@@ -294,4 +297,36 @@ func TestAIGateway(t *testing.T) {
 		require.Contains(t, got.outputs[0].Output, user)
 		require.Empty(t, got.asks)
 	}
+}
+
+// The AgentRun variant with an agent that speaks chat completions: ours.
+func TestAgentRunVariant(t *testing.T) {
+	t.Setenv("AGENT_FRAMEWORK", "agentRun")
+	a, _ := newApp(t)
+	b := newBrowser(t, a)
+	b.signIn("alice")
+	asked := 0
+	resp := b.chat(t.Context(), "What time is it now?")
+	defer resp.Body.Close()
+	var text strings.Builder
+	for ev, err := range sse.Read(resp.Body, 0) {
+		require.NoError(t, err)
+		if ev.Data == nil || string(ev.Data) == "[DONE]" {
+			continue
+		}
+		var auth protocol.Authorization
+		require.NoError(t, json.Unmarshal(ev.Data, &auth))
+		if auth.Object == protocol.ObjectAuthorization && auth.Status == protocol.StatusInProgress {
+			asked++
+			status, page := b.consent(auth, "allow")
+			require.Equal(t, 200, status, page)
+		}
+		var c chatChunk
+		require.NoError(t, json.Unmarshal(ev.Data, &c))
+		if len(c.Choices) > 0 {
+			text.WriteString(c.Choices[0].Delta.Content)
+		}
+	}
+	require.Equal(t, 1, asked)
+	require.Contains(t, text.String(), "Asia/Shanghai")
 }

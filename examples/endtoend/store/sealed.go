@@ -35,9 +35,9 @@ func ParseKey(text string) ([]byte, error) {
 	return key, nil
 }
 
-// keyFile reads the key in the file at path, or makes one there that only this
+// KeyFile reads the key in the file at path, or makes one there that only this
 // user may read.
-func keyFile(path string) ([]byte, error) {
+func KeyFile(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		key := make([]byte, keySize)

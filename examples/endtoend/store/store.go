@@ -69,7 +69,7 @@ func Open(address, prefix string, key []byte) (Closer, error) {
 	}
 	if key == nil {
 		var err error
-		if key, err = keyFile(address + ".key"); err != nil {
+		if key, err = KeyFile(address + ".key"); err != nil {
 			return nil, err
 		}
 	}
