@@ -70,7 +70,7 @@ func (s *Server) session(r *http.Request) (*session, error) {
 	if in == nil || err != nil {
 		return nil, err
 	}
-	if time.Since(in.Seen) > touchEvery {
+	if time.Since(in.Seen) > min(touchEvery, s.cfg.SessionIdle/4) {
 		in, err = s.changeSession(r.Context(), in.ID, func(in *session) { in.Seen = time.Now() })
 	}
 	return in, err

@@ -61,6 +61,7 @@ func TestStores(t *testing.T) {
 		"redis":  func(t *testing.T) string { a, _ := startRedis(t); return a },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, err := Open(address(t), "test/", bytes.Repeat([]byte{7}, 32))
 			require.NoError(t, err)
 			defer s.Close()
@@ -130,11 +131,11 @@ func contract(t *testing.T, s Store) {
 	require.ErrorIs(t, err, ErrNotFound)
 
 	// A lease has one holder, and is free when that lets go.
-	release, _, err := Acquire(ctx, s, "chat", time.Second)
+	release, _, err := Acquire(ctx, s, "chat", 3*time.Second)
 	require.NoError(t, err)
 	_, _, err = Acquire(ctx, s, "chat", time.Minute)
 	require.ErrorIs(t, err, ErrHeld)
-	time.Sleep(1500 * time.Millisecond) // longer than its life: it is prolonged
+	time.Sleep(3500 * time.Millisecond) // longer than its life: it is prolonged
 	_, _, err = Acquire(ctx, s, "chat", time.Minute)
 	require.ErrorIs(t, err, ErrHeld)
 	release()
