@@ -5,6 +5,7 @@ package backend
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"regexp"
 	"time"
@@ -94,7 +95,8 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		s.log(r).Error("relaying the agent's answer", "error", err)
 		relay.fail(err)
 	}
-	if question != "" {
+	// A message that the agent did not take is asked again after a sign-in.
+	if expired, ok := errors.AsType[*agentError](err); question != "" && !(ok && expired.code == loginExpired) {
 		relay.kept.flush()
 		// Also where the person has left: they may come back.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 5*time.Second)

@@ -108,6 +108,9 @@ func (a *relay) run(req *http.Request) error {
 	return nil
 }
 
+// loginExpired is the code by which the page asks for a new sign-in.
+const loginExpired = "LOGIN_EXPIRED"
+
 // refused explains an answer of the agent with another status than 200.
 func refused(resp *http.Response) error {
 	var b struct{ Detail any }
@@ -115,7 +118,7 @@ func refused(resp *http.Response) error {
 	detail, _ := b.Detail.(string)
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
-		return &agentError{"LOGIN_EXPIRED", "The agent does not accept your login any more. Sign in again."}
+		return &agentError{loginExpired, "The agent does not accept your login any more. Sign in again."}
 	case http.StatusConflict, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
 		return &agentError{"AGENT_REFUSED", "The agent refused the message: " + detail}
 	}

@@ -36,6 +36,11 @@ func TestWeakness28TheAgentsStatusIsNoticed(t *testing.T) {
 			require.True(t, line == "\n" || strings.HasPrefix(line, "data: "), "%q", line)
 		}
 	}
+	for _, h := range chats(t, b) {
+		_, _, body := b.do("GET", "/chats/"+h.ID, "")
+		require.NotContains(t, body, "LOGIN_EXPIRED", "what is asked again is not kept")
+		require.Contains(t, body, "AGENT_ERROR")
+	}
 	// An agent that ends without an end, and one that sends no event at all.
 	for _, text := range []string{"", "data: {\"object\":\"message\"}\n\n", "data: no json\n\n", "data: {\"error\":\"it broke\"}\n\n"} {
 		s.answers(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
