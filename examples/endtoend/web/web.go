@@ -124,9 +124,9 @@ func (h LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 // WithGroup implements slog.Handler.
 func (h LogHandler) WithGroup(name string) slog.Handler { return LogHandler{h.Handler.WithGroup(name)} }
 
-// Handle wraps a service, whose log has a [LogHandler]: it gives each request an id (its own, if it has a
-// plain one), logs a line when it ends, and turns a panic into a log line and
-// status 500. Neither paths' queries nor headers are logged: they hold codes.
+// Handle wraps a service, whose log has a [LogHandler]: it gives each request an
+// id (its own, if it has a plain one), logs a line when it ends, and turns a
+// panic into a log line and status 500. Neither paths' queries nor headers are logged: they hold codes.
 func Handle(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(RequestIDHeader)
