@@ -3,7 +3,6 @@
 package backend
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -129,7 +128,7 @@ func (s *Server) keepExchange(ctx context.Context, owner, id string, e *exchange
 	err := s.cfg.Sessions.Update(ctx, chatKey(owner, id), chatLife, func(old []byte) ([]byte, error) {
 		var all []json.RawMessage
 		if old != nil {
-			if err := json.Unmarshal(bytes.Clone(old), &all); err != nil {
+			if err := json.Unmarshal(old, &all); err != nil {
 				return nil, err
 			}
 		}

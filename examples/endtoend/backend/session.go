@@ -3,7 +3,6 @@
 package backend
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -99,18 +98,17 @@ func (s *Server) readSession(ctx context.Context, id string) (*session, error) {
 // changeSession changes a session where it is kept; one that has been ended in
 // the meantime stays ended, and is nil.
 func (s *Server) changeSession(ctx context.Context, id string, change func(*session)) (in *session, err error) {
-	var begun time.Time
-	if in, err = s.readSession(ctx, id); in == nil || err != nil {
+	now, err := s.readSession(ctx, id)
+	if now == nil || err != nil {
 		return nil, err
 	}
-	begun = in.Begun
-	err = s.cfg.Sessions.Update(ctx, sessionKey(id), s.left(&session{Begun: begun}), func(old []byte) ([]byte, error) {
+	err = s.cfg.Sessions.Update(ctx, sessionKey(id), s.left(now), func(old []byte) ([]byte, error) {
 		in = nil
 		if old == nil {
 			return nil, nil
 		}
 		in = new(session)
-		if err := json.Unmarshal(bytes.Clone(old), in); err != nil {
+		if err := json.Unmarshal(old, in); err != nil {
 			return nil, err
 		}
 		change(in)
