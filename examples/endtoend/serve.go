@@ -55,7 +55,7 @@ func runService(ctx context.Context, name string, args []string, out, logOut io.
 	warnUnknown(log, unknown)
 	need := []string{"INBOUND_APP_ID"}
 	if name == "agent" {
-		need = append(need, "DASHSCOPE_API_KEY", "DEMO_SERVICE", "API_KEY_PROVIDER", "OAUTH2_PROVIDER", "DINGTALK_PROVIDER", "OSS_BUCKET")
+		need = append(need, "DASHSCOPE_API_KEY")
 	}
 	if err := s.Missing(need...); err != nil {
 		return err

@@ -120,6 +120,9 @@ func newAgentService(s settings.Settings, client *identity.Client, workloadName 
 	if err != nil {
 		return a, err
 	}
+	if set.Len() == 0 && s.MCPServer == "" && s.Gateway == "" {
+		log.Warn("no tool is configured: the agent can only talk")
+	}
 	server := agent.MCPConfig{
 		Agent: self, Transport: transport, URL: s.MCPServer, Provider: s.MCPProvider, Scopes: s.MCPScopes,
 		CallbackURL: s.BaseURL + callbackPath, ConsentTimeout: s.ConsentTimeout, Log: log,

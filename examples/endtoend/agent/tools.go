@@ -23,7 +23,8 @@ import (
 	"github.com/agent-identity/agent-identity-go/workload"
 )
 
-// ToolConfig says where the sample's tools get their credentials and answers.
+// ToolConfig says where the sample's tools get their credentials and answers. A
+// tool whose provider, service or bucket is not given is not offered.
 type ToolConfig struct {
 	Agent *workload.Agent
 	// Transport sends the requests to the example resources.
@@ -68,42 +69,53 @@ type (
 	}
 )
 
-// NewTools makes the sample's tools. Each shows one kind of credential.
+// NewTools makes those of the sample's tools that are configured. Each shows one
+// kind of credential.
 func NewTools(cfg ToolConfig) (*tools.Set, error) {
-	service, err := newServiceClient(cfg.ServiceURL, cfg.Transport)
-	if err != nil {
-		return nil, err
-	}
-	key := credentials.NewAPIKeySource(cfg.Agent, credentials.APIKeyConfig{Provider: cfg.APIKeyProvider})
+	var list []*tools.Tool
 	sts := credentials.NewSTSSource(cfg.Agent, credentials.STSConfig{})
-	clock := credentials.NewOAuth2Source(cfg.Agent, credentials.OAuth2Config{
-		Provider: cfg.OAuth2Provider, Scopes: cfg.OAuth2Scopes, CallbackURL: cfg.CallbackURL,
-		OnAuthorization: authorize, Timeout: cfg.ConsentTimeout,
-	})
-	files := oss.New(cfg.OSS)
-	documents, err := dingtalk.New(cfg.DingTalk)
-	if err != nil {
-		return nil, err
+	oauth := func(provider string, scopes []string) *credentials.OAuth2Source {
+		return credentials.NewOAuth2Source(cfg.Agent, credentials.OAuth2Config{
+			Provider: provider, Scopes: scopes, CallbackURL: cfg.CallbackURL, OnAuthorization: authorize, Timeout: cfg.ConsentTimeout,
+		})
 	}
-	docs := credentials.NewOAuth2Source(cfg.Agent, credentials.OAuth2Config{
-		Provider: cfg.DingTalkProvider, Scopes: cfg.DingTalkScopes, CallbackURL: cfg.CallbackURL,
-		OnAuthorization: authorize, Timeout: cfg.ConsentTimeout,
-	})
-	readFile := func(ctx context.Context, cred credentials.STSCredential, in fileQuery) (oss.Object, error) {
-		if in.Key == "" {
-			in.Key = cfg.File
+	if cfg.ServiceURL != "" {
+		service, err := newServiceClient(cfg.ServiceURL, cfg.Transport)
+		if err != nil {
+			return nil, err
 		}
-		return files.Read(ctx, cred, oss.ReadInput(in))
+		list = append(list, tools.New("get_schedule", "Looks up the signed-in user's schedule (meetings, appointments) of a day.", credentials.RequiresSTS(sts, service.schedule)))
+		if cfg.APIKeyProvider != "" {
+			key := credentials.NewAPIKeySource(cfg.Agent, credentials.APIKeyConfig{Provider: cfg.APIKeyProvider})
+			list = append(list, tools.New("weather_search", "Looks up today's weather of a city.", credentials.RequiresAPIKey(key, service.weather)))
+		}
+		if cfg.OAuth2Provider != "" {
+			list = append(list, tools.New("get_current_time", "Tells the current time of day.", credentials.RequiresOAuth2(oauth(cfg.OAuth2Provider, cfg.OAuth2Scopes), service.time)))
+		}
 	}
-	return tools.NewSet(
-		tools.New("weather_search", "Looks up today's weather of a city.", credentials.RequiresAPIKey(key, service.weather)),
-		tools.New("get_schedule", "Looks up the signed-in user's schedule (meetings, appointments) of a day.", credentials.RequiresSTS(sts, service.schedule)),
-		tools.New("get_current_time", "Tells the current time of day.", credentials.RequiresOAuth2(clock, service.time)),
-		tools.New("get_oss_object", "Reads a file (object) from the user's OSS storage.", credentials.RequiresSTS(sts, readFile)),
-		tools.New("list_oss_objects", "Lists the names of the files (objects) in the user's OSS storage.", credentials.RequiresSTS(sts, files.List)),
-		tools.New("read_dingtalk_document", "Reads the user's DingTalk document.", credentials.RequiresOAuth2(docs, documents.Read)),
-		tools.New("write_dingtalk_document", "Overwrites the user's DingTalk document with a text.", credentials.RequiresOAuth2(docs, documents.Write)),
-	)
+	if cfg.OSS.Bucket != "" {
+		files := oss.New(cfg.OSS)
+		read := func(ctx context.Context, cred credentials.STSCredential, in fileQuery) (oss.Object, error) {
+			if in.Key == "" {
+				in.Key = cfg.File
+			}
+			return files.Read(ctx, cred, oss.ReadInput(in))
+		}
+		list = append(list,
+			tools.New("get_oss_object", "Reads a file (object) from the user's OSS storage.", credentials.RequiresSTS(sts, read)),
+			tools.New("list_oss_objects", "Lists the names of the files (objects) in the user's OSS storage.", credentials.RequiresSTS(sts, files.List)))
+	}
+	if cfg.DingTalkProvider != "" {
+		documents, err := dingtalk.New(cfg.DingTalk)
+		if err != nil {
+			return nil, err
+		}
+		docs := oauth(cfg.DingTalkProvider, cfg.DingTalkScopes)
+		list = append(list,
+			tools.New("read_dingtalk_document", "Reads the user's DingTalk document.", credentials.RequiresOAuth2(docs, documents.Read)),
+			tools.New("write_dingtalk_document", "Overwrites the user's DingTalk document with a text.", credentials.RequiresOAuth2(docs, documents.Write)))
+	}
+	return tools.NewSet(list...)
 }
 
 // MCPConfig says how to get at an MCP server with a user's OAuth2 token.
