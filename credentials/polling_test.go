@@ -248,33 +248,6 @@ func TestWakeUpFromAnotherProcess(t *testing.T) {
 	require.Error(t, credentials.ListenAuthorizations(t.Context(), nil))
 }
 
-// "Not now" said to another process ends the waiting here at once.
-func TestDeclinedInAnotherProcess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		service := newMemoryService()
-		agent := service.agent(t)
-		defer agent.Close()
-		shared := &bus{listening: map[chan string]bool{}}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = credentials.ListenAuthorizations(ctx, shared) }()
-		src := credentials.NewOAuth2Source(agent, credentials.OAuth2Config{
-			Provider: "docs", OnAuthorization: func(context.Context, credentials.Authorization) error { return nil },
-		})
-		done := make(chan error, 1)
-		go func() {
-			_, err := src.Credential(identity.NewContext(t.Context(), identity.Caller{UserID: "u"}))
-			done <- err
-		}()
-		time.Sleep(20 * time.Second)
-		begun := time.Now()
-		sum := sha256.Sum256([]byte("urn:1"))
-		require.NoError(t, shared.Notify(ctx, "declined/"+base64.RawURLEncoding.EncodeToString(sum[:])))
-		require.ErrorIs(t, <-done, credentials.ErrAuthorizationDenied)
-		require.Zero(t, time.Since(begun), "at once")
-	})
-}
-
 // Closing the agent ends the waiting, and nothing is left running: synctest
 // fails where it is.
 func TestCloseEndsTheWaiting(t *testing.T) {
