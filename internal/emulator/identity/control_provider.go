@@ -49,24 +49,32 @@ func (s *Service) createIdentityProvider(c *call) (map[string]any, *Refusal) {
 	return map[string]any{"IdentityProvider": p.describe()}, nil
 }
 
-func (s *Service) getIdentityProvider(c *call) (map[string]any, *Refusal) {
+// findIdentityProvider is called with s.mu held.
+func (s *Service) findIdentityProvider(c *call) (*IdentityProvider, *Refusal) {
 	c.target = c.params["IdentityProviderName"]
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	p := s.idps[c.target]
 	if p == nil {
 		return nil, absent("IdentityProvider", c.target)
+	}
+	return p, nil
+}
+
+func (s *Service) getIdentityProvider(c *call) (map[string]any, *Refusal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ref := s.findIdentityProvider(c)
+	if ref != nil {
+		return nil, ref
 	}
 	return map[string]any{"IdentityProvider": p.describe()}, nil
 }
 
 func (s *Service) updateIdentityProvider(c *call) (map[string]any, *Refusal) {
-	c.target = c.params["IdentityProviderName"]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.idps[c.target]
-	if p == nil {
-		return nil, absent("IdentityProvider", c.target)
+	p, ref := s.findIdentityProvider(c)
+	if ref != nil {
+		return nil, ref
 	}
 	changed := *p
 	if ref := readIdentityProvider(c, &changed); ref != nil {
@@ -79,11 +87,10 @@ func (s *Service) updateIdentityProvider(c *call) (map[string]any, *Refusal) {
 }
 
 func (s *Service) deleteIdentityProvider(c *call) (map[string]any, *Refusal) {
-	c.target = c.params["IdentityProviderName"]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.idps[c.target] == nil {
-		return nil, absent("IdentityProvider", c.target)
+	if _, ref := s.findIdentityProvider(c); ref != nil {
+		return nil, ref
 	}
 	delete(s.idps, c.target)
 	delete(s.verifiers, c.target)
